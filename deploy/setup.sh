@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# Installs what Potluck is built from on Debian 12 or Ubuntu 24.04, and only what is missing.
+#
+#   deploy/setup.sh          what demo.sh and test.sh need
+#   deploy/setup.sh --ci     also clang, for .ci/run
+#   POTLUCK_NO_CUDA=1        do not fetch the GPU compiler (NVRTC)
+#
+# Nothing to install: says so and needs no root. All messages go to standard error.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() {
+  say "$*"
+  exit 1
+}
+
+with_ci=0
+case "${1:-}" in
+  '') ;;
+  --ci) with_ci=1 ;;
+  *) fail "unknown argument '$1'; allowed: --ci" ;;
+esac
+
+# NVRTC compiles the GPU kernels to machine code without an installed CUDA toolkit or a GPU.
+readonly nvrtc_packages=(
+  nvidia-cuda-nvrtc-cu12==12.8.93
+  nvidia-cuda-runtime-cu12==12.8.90
+  nvidia-cuda-nvcc-cu12==12.8.93
+  nvidia-cuda-cccl-cu12==12.9.27
+)
+readonly nvrtc_folder=build/python
+readonly nvrtc_stamp="$nvrtc_folder/.potluck-stamp"
+
+installed() {
+  [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
+}
+
+distribution() {
+  # shellcheck source=/dev/null
+  (. /etc/os-release && printf '%s %s' "${ID:-unknown}" "${VERSION_ID:-}") 2>/dev/null || printf 'unknown'
+}
+
+# Boost's headers: 1.81 or later. Debian 12 has 1.81 beside its default 1.74, which cannot compile Asio as C++20.
+boost_package() {
+  local package version
+  while read -r package version; do
+    if dpkg --compare-versions "$version" ge 1.81 && installed "$package"; then
+      printf '%s' "$package"
+      return
+    fi
+  done < <(dpkg-query -W -f '${Package} ${Version}\n' 'libboost1.*-dev' 2>/dev/null)
+  if [[ "$(distribution)" == "debian 12" ]]; then
+    printf 'libboost1.81-dev'
+  else
+    printf 'libboost-dev'
+  fi
+}
+
+# The default clang of Debian 12 is 14: no standard coroutines (cmake/Clang.cmake).
+clang_package() {
+  if [[ "$(distribution)" == "debian 12" ]]; then
+    printf 'clang-16'
+  else
+    printf 'clang'
+  fi
+}
+
+wanted_packages() {
+  printf '%s\n' \
+    g++ cmake ninja-build ccache ca-certificates \
+    protobuf-compiler protobuf-compiler-grpc libgrpc++-dev libprotobuf-dev libabsl-dev "$(boost_package)" \
+    libspdlog-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev libsqlite3-dev \
+    libgtest-dev libgmock-dev libbenchmark-dev python3
+  if [[ -z "${POTLUCK_NO_CUDA:-}" ]]; then
+    printf 'python3-pip\n'
+  fi
+  if ((with_ci)); then
+    clang_package
+    printf '\n'
+  fi
+}
+
+install_packages() {
+  local -a missing=("$@")
+  # --no-remove: stop rather than take away a package that something else here needs.
+  local -a install=(apt-get install -y --no-install-recommends --no-remove "${missing[@]}")
+  local -a as_root=(env DEBIAN_FRONTEND=noninteractive)
+  local hint=""
+  if [[ " ${missing[*]} " == *" libboost1.81-dev "* ]] && installed libboost1.74-dev; then
+    hint="libboost1.74-dev is installed and excludes libboost1.81-dev: leave out --no-remove to replace it. "
+  fi
+
+  if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null || { [[ ! -t 0 ]] && ! sudo -n true 2>/dev/null; }; then
+      fail "these packages are missing and only root can install them: ${missing[*]}." \
+        "${hint}As root, run: apt-get update && ${install[*]}"
+    fi
+    as_root=(sudo env DEBIAN_FRONTEND=noninteractive)
+  fi
+
+  say "installing with apt-get: ${missing[*]}"
+  # A package list that cannot be refreshed is no reason to stop: the install below decides.
+  "${as_root[@]}" apt-get update -q >&2 || say "apt-get update failed (see above); trying with the lists there are"
+  "${as_root[@]}" "${install[@]}" >&2 ||
+    fail "apt-get could not install the packages (see above). ${hint}To try by hand, as root: ${install[*]}"
+}
+
+# Without an index, or without a wheel for this machine, the build goes on without NVRTC.
+fetch_nvrtc() {
+  local partial=build/python.partial log=build/python.log
+  say "fetching the GPU compiler NVRTC 12.8 from the Python package index (about 130 MB) into $nvrtc_folder"
+  mkdir -p build
+  rm -rf "$partial"
+  if ! python3 -m pip install --no-deps --only-binary :all: --quiet --disable-pip-version-check --no-input \
+    --retries 1 --timeout 30 --target "$partial" "${nvrtc_packages[@]}" >"$log" 2>&1; then
+    rm -rf "$partial"
+    say "could not fetch NVRTC (the reason is in $log): the build goes on, with the GPU plug-in only if nvcc is found"
+    return
+  fi
+  printf '%s\n' "${nvrtc_packages[@]}" >"$partial/$(basename "$nvrtc_stamp")"
+  rm -rf "$nvrtc_folder"
+  mv "$partial" "$nvrtc_folder"
+  rm -f "$log"
+}
+
+nvrtc_fetched() {
+  [[ -f "$nvrtc_stamp" && "$(cat "$nvrtc_stamp")" == "$(printf '%s\n' "${nvrtc_packages[@]}")" ]]
+}
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+  fail "this script installs packages with apt-get (Debian 12, Ubuntu 24.04), which is not here." \
+    "deploy/README.md lists what to install on other systems."
+fi
+
+missing=()
+while read -r package; do
+  installed "$package" || missing+=("$package")
+done < <(wanted_packages)
+
+changed=0
+if ((${#missing[@]} > 0)); then
+  install_packages "${missing[@]}"
+  changed=1
+fi
+if [[ -z "${POTLUCK_NO_CUDA:-}" ]] && ! nvrtc_fetched; then
+  fetch_nvrtc
+  changed=1
+fi
+((changed)) || say "all that is needed is installed"
