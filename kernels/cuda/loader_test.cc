@@ -1,0 +1,67 @@
+#include "kernels/cuda/loader.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/cuda/gpu_runner.h"
+#include "kernels/nqueens/known.h"
+#include "kernels/nqueens/payload.h"
+#include "kernels/workload/registry.h"
+
+namespace potluck::cuda {
+namespace {
+
+TEST(LoaderTest, MissingFileIsOneSentence) {
+  const auto devices = ListDevices("/nowhere/libpotluck_cuda.so");
+  ASSERT_FALSE(devices.ok());
+  EXPECT_EQ(devices.status().message(),
+            "There is no GPU plug-in at /nowhere/libpotluck_cuda.so; the CPU is used instead.");
+}
+
+TEST(LoaderTest, FileThatIsNoLibraryIsOneSentence) {
+  const auto devices = ListDevices(POTLUCK_KERNELS_LIBRARY);
+  ASSERT_FALSE(devices.ok());
+  EXPECT_NE(devices.status().message().find("cannot be loaded"), std::string::npos) << devices.status().message();
+}
+
+TEST(LoaderTest, OtherInterfaceVersionIsRefused) {
+  const auto plugin = Plugin::Load(POTLUCK_OTHER_VERSION_PLUGIN);
+  ASSERT_FALSE(plugin.ok());
+  EXPECT_NE(plugin.status().message().find("has interface version 1001; this program needs 1"), std::string::npos)
+      << plugin.status().message();
+}
+
+TEST(LoaderTest, RunnerFromMissingPluginFailsWithTheLoadersSentence) {
+  const auto runner = potluck::MakeGpuRunner("nqueens", "/nowhere/p.so", 0);
+  ASSERT_FALSE(runner.ok());
+  EXPECT_EQ(runner.status().message(), "There is no GPU plug-in at /nowhere/p.so; the CPU is used instead.");
+}
+
+#ifdef POTLUCK_PLUGIN
+TEST(LoaderTest, BuiltPluginLoadsWithoutDriver) {
+  const auto plugin = Plugin::Load(POTLUCK_PLUGIN);
+  ASSERT_TRUE(plugin.ok()) << plugin.status().message();
+  EXPECT_EQ((*plugin)->api().abi_version, POTLUCK_CUDA_ABI_VERSION);
+}
+
+TEST(LoaderTest, WithoutDriverThePluginSaysSo) {
+  const auto devices = ListDevices(POTLUCK_PLUGIN);
+  if (devices.ok()) GTEST_SKIP() << "this machine has a GPU and a driver";
+  EXPECT_NE(devices.status().message().find("the CPU is used instead."), std::string::npos)
+      << devices.status().message();
+  const auto runner = potluck::MakeGpuRunner("nqueens", POTLUCK_PLUGIN, 0);
+  ASSERT_FALSE(runner.ok());
+  EXPECT_EQ(runner.status().message(), devices.status().message());
+}
+
+TEST(LoaderTest, GpuReachesTheCpusTotalsAndChecksum) {
+  const auto devices = ListDevices(POTLUCK_PLUGIN);
+  if (!devices.ok()) GTEST_SKIP() << devices.status().message();
+  auto runner = potluck::MakeGpuRunner("nqueens", POTLUCK_PLUGIN, 0);
+  ASSERT_TRUE(runner.ok()) << runner.status().message();
+  const Status status = (*runner)->SelfTest();
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+#endif
+
+}  // namespace
+}  // namespace potluck::cuda

@@ -1,0 +1,81 @@
+// What the CPU's and the GPU's N-Queens runners share: opening a round, cutting an interval into slices of about the
+// wanted length, claiming each before it starts, and turning per-rank counts into a payload. They differ only in the
+// SeedEngine that searches seeds.
+//
+// Not thread-safe, except that a RunControl may be used from other threads during Run.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kernels/nqueens/payload.h"
+#include "kernels/nqueens/prefix.h"
+#include "kernels/nqueens/seed_stream.h"
+#include "kernels/workload/runner.h"
+
+namespace potluck::nqueens {
+
+// Searches the subtrees of seeds on one device. Not thread-safe.
+class SeedEngine {
+ public:
+  virtual ~SeedEngine() = default;
+  // Seeds never have more open rows than this; at least kMinRows.
+  virtual int MaxRows() const = 0;
+  // How many seeds the next Search call should bring, at most.
+  virtual size_t BatchSeeds() const = 0;
+  // Starts a slice: counts of slots [0, slots) begin at zero. `shape.rows` is the same for all seeds of the slice.
+  virtual Status Begin(const SearchShape& shape, size_t slots) = 0;
+  // Searches, or queues, these seeds; returns early, with counts that mean nothing, once `cancelled` says so.
+  virtual Status Search(std::span<const Seed> seeds, const std::function<bool()>& cancelled) = 0;
+  // Waits for all that is queued and adds each slot's counts into `counts`.
+  virtual Status Finish(std::span<RankCounts> counts, const std::function<bool()>& cancelled) = 0;
+};
+
+// How a runner is steered while it runs; RunControl behind an interface that also works across the plug-in.
+struct Steering {
+  std::function<uint64_t(uint64_t begin, uint64_t wanted_end)> claim;
+  std::function<bool()> cancelled;
+};
+
+class SliceRunner : public Runner {
+ public:
+  explicit SliceRunner(std::unique_ptr<SeedEngine> engine) : engine_(std::move(engine)) {}
+
+  // Counts a small board and compares totals, nodes and checksum with known ones.
+  Status SelfTest() override;
+  Status Open(std::string_view round_payload) override;
+  Status Run(Interval interval, RunControl& control, const RunOptions& options, const SliceSink& sink) override;
+  // The same, steered through functions.
+  Status Run(Interval interval, const Steering& steering, const RunOptions& options, const SliceSink& sink);
+
+  // The open round's table; Open must have succeeded.
+  const PrefixTable& table() const { return round_->table; }
+
+ private:
+  struct OpenRound {
+    PrefixTable table;
+    double ranks_per_second = 0;  // As measured last; 0: unknown.
+    uint64_t most_ranks = 0;      // In one slice so far.
+  };
+
+  // nullopt when cancelled.
+  Result<std::optional<Counts>> ComputeSlice(Interval slice, const Steering& steering);
+  uint64_t RanksForSlice(double slice_seconds) const;
+  // Counts all of board n with DefaultDepth(n), the interior included.
+  Result<Counts> CountBoard(int n);
+
+  std::unique_ptr<SeedEngine> engine_;
+  std::unique_ptr<OpenRound> round_;
+  std::vector<Seed> seeds_;
+  std::vector<RankCounts> rank_counts_;
+};
+
+// The payload of a slice from its ranks' unmirrored counts; nullopt on a 128-bit overflow.
+std::optional<Counts> SumRanks(const PrefixTable& table, Interval slice, std::span<const RankCounts> counts);
+
+}  // namespace potluck::nqueens

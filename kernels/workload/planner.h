@@ -1,0 +1,69 @@
+// The coordinator's side of a workload: how a job is cut into rounds and how partial results are merged.
+//
+// A job is a row of rounds; a round is an index space [0, Size()) with a merge. Payloads are opaque bytes to everybody
+// but the workload itself; N-Queens' are messages of proto/nqueens.proto.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "kernels/workload/interval.h"
+#include "kernels/workload/status.h"
+
+namespace potluck {
+
+// What a round promises of the slices that it acknowledged.
+enum class Durability {
+  kLedger,    // Stored, then merged, then acknowledged: they survive power loss.
+  kVolatile,  // Kept in memory: after a crash the round is computed again from the planner's last state.
+};
+
+// The shape and cost of one round. Immutable and thread-safe. Cost is in units of the workload's own (N-Queens:
+// expected search-tree nodes); the scheduler only ever compares and divides costs.
+class RoundPlan {
+ public:
+  virtual ~RoundPlan() = default;
+  // Number of indices; at least 1.
+  virtual uint64_t Size() const = 0;
+  // Predicted cost of an interval inside [0, Size()): additive, not negative.
+  virtual double Cost(Interval interval) const = 0;
+  // The end of the longest aligned prefix of `within` that costs at most about `cost`, in (within.begin, within.end]:
+  // never an empty prefix, so that work always advances.
+  virtual uint64_t Cut(Interval within, double cost) const = 0;
+  // A cost that a slow CPU core does in about a second: the first unit of a worker whose speed nobody knows yet.
+  virtual double ProbeCost() const = 0;
+};
+
+struct Round {
+  uint32_t number = 0;
+  Durability durability = Durability::kLedger;
+  std::shared_ptr<const RoundPlan> plan;
+  std::string payload;  // What a Runner needs to open the round; at most 1 MiB.
+};
+
+// One job's state machine. Not thread-safe; the coordinator serialises the calls. Each interval of a round is merged
+// exactly once; the caller sees to that.
+class Planner {
+ public:
+  virtual ~Planner() = default;
+  // Opens the next round, the first one at the start; nullopt when the job is complete. Call it only when every index
+  // of the current round has been merged.
+  virtual Result<std::optional<Round>> NextRound() = 0;
+  // Whether `payload` is a possible partial result of `interval` in the open round: shape and bounds. Must be cheap.
+  virtual Status Check(Interval interval, std::string_view payload) const = 0;
+  // Folds a checked payload in. Fails (leaving the state as it was) on an overflow.
+  virtual Status Merge(Interval interval, std::string_view payload) = 0;
+  // Forgets all that was merged in the open round, so that it can be rebuilt from the ledger.
+  virtual void ResetRound() = 0;
+  // The state at the opening of the current round, to be given to a new Planner's Restore, which then re-opens it with
+  // NextRound.
+  virtual std::string State() const = 0;
+  virtual Status Restore(std::string_view state) = 0;
+  // Running result, for progress; after the last round, the final result. Bytes of the workload's own.
+  virtual std::string Summary() const = 0;
+};
+
+}  // namespace potluck

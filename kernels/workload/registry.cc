@@ -1,0 +1,50 @@
+#include "kernels/workload/registry.h"
+
+#include "kernels/cuda/gpu_runner.h"
+#include "kernels/nqueens/plan.h"
+#include "kernels/nqueens/run_cpu.h"
+
+namespace potluck {
+namespace {
+
+constexpr std::string_view kQueens = "nqueens";
+constexpr int kMaxThreads = 4096;
+
+std::string Join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+Status UnknownWorkload(std::string_view name) {
+  return Status::Error("The workload is \"" + std::string(name) + "\"; allowed: " + Join(WorkloadNames()) + ".");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec) {
+  if (workload == kQueens) return nqueens::QueensPlanner::Create(spec);
+  return UnknownWorkload(workload);
+}
+
+Result<std::unique_ptr<Runner>> MakeCpuRunner(std::string_view workload, const CpuOptions& options) {
+  if (options.threads < 1 || options.threads > kMaxThreads) {
+    return Status::Error("threads is " + std::to_string(options.threads) + "; allowed: 1 to " +
+                         std::to_string(kMaxThreads) + ".");
+  }
+  if (options.dispatch != "auto" && options.dispatch != "scalar") {
+    return Status::Error("dispatch is \"" + options.dispatch + "\"; allowed: auto, " + Join(DispatchNames()) + ".");
+  }
+  if (workload == kQueens) return std::unique_ptr<Runner>(nqueens::MakeCpuRunner(options.threads));
+  return UnknownWorkload(workload);
+}
+
+Result<std::unique_ptr<Runner>> MakeGpuRunner(std::string_view workload, const std::string& plugin_path, int index) {
+  if (workload != kQueens) return UnknownWorkload(workload);
+  return cuda::MakeGpuRunner(workload, plugin_path, index);
+}
+
+std::vector<std::string> WorkloadNames() { return {std::string(kQueens)}; }
+std::vector<std::string> DispatchNames() { return {"scalar"}; }
+
+}  // namespace potluck
