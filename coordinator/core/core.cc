@@ -1,0 +1,419 @@
+// Sessions and exchanges; jobs are in core_jobs.cc.
+#include "coordinator/core/core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace potluck {
+namespace {
+
+// After so many impossible slices an installation is quarantined. One may be a flipped bit; three are a pattern.
+constexpr uint64_t kStrikes = 3;
+// Facts that must be stored for a job to go on are tried again after this.
+constexpr absl::Duration kRetryStore = absl::Seconds(5);
+
+}  // namespace
+
+Core::Core(CoreOptions options, PlannerFactory factory)
+    : options_(std::move(options)), factory_(std::move(factory)), scheduler_(options_.scheduler) {}
+
+void Core::Send(Outbox& outbox, std::vector<Fact> facts, Append append) {
+  const uint64_t id = next_append_++;
+  appends_.emplace(id, std::move(append));
+  outbox.appends.push_back({id, std::move(facts)});
+}
+
+void Core::SendUntilStored(Outbox& outbox, std::vector<Fact> facts, Append append) {
+  append.otherwise = [this, facts, then = append.then, job = append.job](Instant now, Outbox&) {
+    later_.emplace(now.monotonic + kRetryStore, [this, facts, then, job](Instant, Outbox& later) {
+      Append again;
+      again.then = then;
+      again.job = job;
+      SendUntilStored(later, facts, std::move(again));
+    });
+  };
+  Send(outbox, std::move(facts), std::move(append));
+}
+
+// ---- Joining and leaving
+
+absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox) {
+  if (quarantined_.contains(request.installation)) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("worker ", request.name, " is quarantined: it sent impossible results; check that machine's memory "
+                     "and GPU, then restart the coordinator to let it in again"));
+  }
+  const auto [worker, is_new] = worker_by_installation_.try_emplace(request.installation);
+  if (is_new) worker->second = WorkerId{++last_worker_};
+  std::string& name = worker_names_[worker->second];
+  if (is_new || name != request.name) {
+    name = request.name;
+    Send(outbox, {WorkerSeen{worker->second, request.installation, request.name, now.wall}}, Append{});
+  }
+  // The same installation joins again: its former session is dead, whatever its connection says.
+  std::vector<SessionId> former;
+  for (const auto& [id, session] : sessions_) {
+    if (session.worker == worker->second) former.push_back(id);
+  }
+  for (const SessionId id : former) {
+    RemoveSession(id, absl::AbortedError("this worker has joined again in another session"), outbox);
+  }
+  Session& session = sessions_[request.session];
+  session.joined = request;
+  session.worker = worker->second;
+  session.heard = now.monotonic;
+  scheduler_.AddSession(now.monotonic, request.session, request.devices.size(), request.ends_at,
+                        request.metered ? 3 * options_.metered_interval : absl::ZeroDuration());
+  outbox.log.push_back(absl::StrCat("worker ", request.name, " joined with ", request.devices.size(), " device(s)"));
+  Wake(now, outbox);
+  return absl::OkStatus();
+}
+
+void Core::RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox) {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  Session& session = it->second;
+  if (session.call) Answer(session, outbox, reason);
+  Unpark(session);
+  scheduler_.RemoveSession(id);
+  sessions_.erase(it);
+}
+
+absl::Status Core::Drain(const std::string& worker_name, Outbox& outbox, Instant now) {
+  bool found = false;
+  for (auto& [id, session] : sessions_) {
+    if (session.joined.name != worker_name) continue;
+    found = session.drain = true;
+    if (session.parked) Answer(session, outbox);
+  }
+  if (!found) return absl::NotFoundError(absl::StrCat("no worker named \"", worker_name, "\" is at the table"));
+  Wake(now, outbox);
+  return absl::OkStatus();
+}
+
+Outbox Core::DropSessionsOf(Instant now, TokenId token) {
+  Outbox outbox;
+  std::vector<SessionId> dropped;
+  for (const auto& [id, session] : sessions_) {
+    if (session.joined.token == token) dropped.push_back(id);
+  }
+  for (const SessionId id : dropped) RemoveSession(id, absl::UnauthenticatedError("the token was revoked"), outbox);
+  Wake(now, outbox);
+  return outbox;
+}
+
+// ---- Exchange
+
+Outbox Core::Exchange(Instant now, CallId call, ExchangeRequest request) {
+  Outbox outbox;
+  const auto it = sessions_.find(request.session);
+  if (it == sessions_.end()) {
+    outbox.exchanges.push_back({call, absl::NotFoundError("unknown session: join again"), {}});
+    return outbox;
+  }
+  Session& session = it->second;
+  if (request.seq < session.seq) {
+    outbox.exchanges.push_back(
+        {call, absl::FailedPreconditionError(absl::StrCat("seq ", request.seq, " is older than ", session.seq)), {}});
+    return outbox;
+  }
+  session.heard = now.monotonic;
+  session.connected = true;
+  if (session.call) {  // One call in flight: the newer one takes over.
+    calls_.erase(*session.call);
+    outbox.exchanges.push_back({*session.call, absl::CancelledError("a newer call took over"), {}});
+  }
+  session.call = call;
+  calls_[call] = request.session;
+  Unpark(session);
+  if (request.seq == session.seq) {
+    if (session.answered) {
+      Answer(session, outbox);
+    } else if (session.appends == 0) {
+      FinishExchange(now, request.session, outbox);
+    }
+    return outbox;  // Else the store has yet to answer: this call will hear of it.
+  }
+  session.seq = request.seq;
+  session.answered = false;
+  session.reply = {};
+  session.reply.seq = request.seq;
+  session.appends = 0;
+  session.append_failure = absl::OkStatus();
+  session.report = std::move(request.report);
+  session.known_rounds = std::move(request.known_rounds);
+  session.no_wait = request.no_wait;
+  TakeSlices(now, session, request, outbox);
+  if (session.appends == 0) FinishExchange(now, request.session, outbox);
+  Wake(now, outbox);
+  return outbox;
+}
+
+SliceAnswer Core::CheckSlice(const ReportedSlice& slice) const {
+  const auto it = jobs_.find(slice.round.job);
+  if (it == jobs_.end() || !it->second.round || it->second.key() != slice.round || it->second.ending) {
+    return {SliceVerdict::kClosed, ""};
+  }
+  const Job& job = it->second;
+  if (slice.interval.empty() || slice.interval.end > job.round->plan->Size()) {
+    return {SliceVerdict::kInvalid, absl::StrCat("slice ", ToString(slice.interval), " is outside its round [0, ",
+                                                 job.round->plan->Size(), ")")};
+  }
+  if (slice.digest.empty()) {
+    return {SliceVerdict::kInvalid, absl::StrCat("the digest of slice ", ToString(slice.interval),
+                                                 " is not the SHA-256 of its payload")};
+  }
+  if (const Status checked = job.planner->Check(slice.interval, slice.payload); !checked.ok()) {
+    return {SliceVerdict::kInvalid, checked.message()};
+  }
+  return {SliceVerdict::kCommitted, ""};
+}
+
+void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, Outbox& outbox) {
+  std::map<JobId, std::pair<std::vector<Fact>, Append>> by_job;  // No transaction crosses jobs.
+  for (ReportedSlice& reported : request.slices) {
+    SliceAnswer answer = CheckSlice(reported);
+    Acceptance acceptance = Acceptance::kClosed;
+    if (answer.verdict == SliceVerdict::kCommitted) {
+      acceptance = scheduler_.Accept(reported.round, reported.interval, reported.lease);
+      if (acceptance == Acceptance::kClosed) answer.verdict = SliceVerdict::kClosed;
+    }
+    session.reply.answers.push_back(std::move(answer));
+    if (acceptance == Acceptance::kClosed) continue;
+    SliceOnItsWay slice;
+    slice.session = request.session;
+    slice.seq = request.seq;
+    slice.answer = session.reply.answers.size() - 1;
+    slice.slot = reported.slot;
+    slice.pending = acceptance == Acceptance::kStore;
+    slice.slice = {reported.round, reported.interval, std::move(reported.digest), std::move(reported.payload),
+                   session.worker, reported.busy_seconds, now.wall};
+    auto& [facts, append] = by_job[reported.round.job];
+    facts.push_back(slice.slice);
+    append.slices.push_back(std::move(slice));
+  }
+  for (auto& [job, batch] : by_job) {
+    batch.second.job = job;
+    batch.second.session = request.session;
+    ++session.appends;
+    Send(outbox, std::move(batch.first), std::move(batch.second));
+  }
+  // A copy: a strike may end the session.
+  const std::vector<SliceAnswer> answers = session.reply.answers;
+  for (const SliceAnswer& answer : answers) {
+    if (answer.verdict == SliceVerdict::kInvalid) Strike(request.session, answer.message, outbox);
+  }
+}
+
+void Core::Strike(SessionId id, const std::string& sentence, Outbox& outbox) {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  Session& session = it->second;
+  outbox.log.push_back(absl::StrCat("refused a slice of worker ", session.joined.name, ": ", sentence));
+  if (++session.refused == kStrikes) {
+    quarantined_.insert(session.joined.installation);
+    outbox.log.push_back(absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes,
+                                      " impossible slices"));
+  }
+}
+
+void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
+  Session& session = sessions_.at(id);
+  if (!session.append_failure.ok()) {
+    // Not acknowledged: the worker keeps its slices and sends them again under a new seq.
+    session.answered = true;
+    if (session.call) Answer(session, outbox, session.append_failure);
+    return;
+  }
+  if (quarantined_.contains(session.joined.installation)) {
+    return RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"), outbox);
+  }
+  if (session.drain) session.report.draining = true;
+  session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);
+  const bool has_news = !session.reply.orders.empty() || !session.reply.answers.empty() || session.drain;
+  if (has_news || session.no_wait) return Answer(session, outbox);
+  session.parked = true;
+  session.hold_until = now.monotonic + options_.longest_hold;
+  holds_.insert({session.hold_until, id});
+}
+
+void Core::Answer(Session& session, Outbox& outbox, absl::Status status) {
+  Unpark(session);
+  ExchangeReply& reply = session.reply;
+  if (!session.answered) {
+    session.answered = true;
+    reply.drain = session.drain;
+    reply.call_within = session.joined.metered ? options_.metered_interval : options_.longest_hold;
+    for (const Grant& grant : reply.orders.granted) {
+      const bool is_known = std::find(session.known_rounds.begin(), session.known_rounds.end(), grant.round) !=
+                            session.known_rounds.end();
+      const Job* job = FindJob(grant.round.job);
+      if (is_known || job == nullptr || !job->round) continue;
+      session.known_rounds.push_back(grant.round);
+      reply.rounds.push_back({grant.round, job->submitted.workload, job->round->payload});
+    }
+  }
+  if (!session.call) return;
+  calls_.erase(*session.call);
+  outbox.exchanges.push_back({*session.call, std::move(status), reply});
+  session.call.reset();
+}
+
+void Core::Unpark(Session& session) {
+  if (session.parked) holds_.erase({session.hold_until, session.joined.session});
+  session.parked = false;
+}
+
+Outbox Core::CallLost(Instant now, CallId call) {
+  Outbox outbox;
+  const auto it = calls_.find(call);
+  if (it == calls_.end()) return outbox;
+  Session& session = sessions_.at(it->second);
+  session.call.reset();
+  session.connected = false;
+  Unpark(session);  // The same seq sent again is looked at anew.
+  scheduler_.Disconnected(now.monotonic, it->second);
+  calls_.erase(it);
+  return outbox;
+}
+
+void Core::Wake(Instant now, Outbox& outbox) {
+  for (const SessionId id : scheduler_.TakeWakeups()) {
+    const auto it = sessions_.find(id);
+    // Without a waiting call nobody would hear the orders; they are given at its next Exchange.
+    if (it == sessions_.end() || !it->second.parked) continue;
+    Session& session = it->second;
+    session.reply.orders = scheduler_.Poll(now.monotonic, id);
+    if (!session.reply.orders.empty()) Answer(session, outbox);
+  }
+}
+
+// ---- The store's answers
+
+Outbox Core::Stored(Instant now, uint64_t id, const absl::Status& status, const std::vector<Verdict>& verdicts) {
+  Outbox outbox;
+  const auto it = appends_.find(id);
+  if (it == appends_.end()) return outbox;
+  Append append = std::move(it->second);
+  appends_.erase(it);
+  if (absl::IsAborted(status)) outbox.fatal = status;
+  if (!append.slices.empty()) {
+    SlicesStored(now, append, status, verdicts, outbox);
+  } else {
+    if (append.call) outbox.requests.push_back({*append.call, status, append.job});
+    const auto& next = status.ok() ? append.then : append.otherwise;
+    if (next) next(now, outbox);
+    if (!status.ok()) outbox.log.push_back(absl::StrCat("could not be stored: ", std::string(status.message())));
+  }
+  Wake(now, outbox);
+  return outbox;
+}
+
+void Core::SlicesStored(Instant now, Append& append, const absl::Status& status, const std::vector<Verdict>& verdicts,
+                        Outbox& outbox) {
+  const auto it = sessions_.find(append.session);
+  Session* session = it == sessions_.end() ? nullptr : &it->second;
+  for (size_t i = 0; i < append.slices.size(); ++i) {
+    SliceOnItsWay& slice = append.slices[i];
+    if (!status.ok()) {
+      if (slice.pending) scheduler_.Dropped(slice.slice.key, slice.slice.interval);
+      continue;
+    }
+    const SliceVerdict verdict = SliceStored(now, slice, verdicts[i], outbox);
+    if (session == nullptr) continue;
+    session->slices += verdict == SliceVerdict::kCommitted ? 1 : 0;
+    if (session->seq == slice.seq) session->reply.answers[slice.answer].verdict = verdict;
+  }
+  if (session != nullptr && session->seq == append.slices.front().seq) {
+    if (!status.ok()) session->append_failure = status;
+    if (--session->appends == 0) FinishExchange(now, append.session, outbox);
+  }
+  Job* job = FindJob(append.job);
+  if (job != nullptr && scheduler_.IsComplete(job->key())) Advance(now, *job, outbox);
+}
+
+SliceVerdict Core::SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdict, Outbox& outbox) {
+  const SliceCommitted& fact = slice.slice;
+  Job* job = FindJob(fact.key.job);
+  if (verdict != Verdict::kStored && slice.pending) scheduler_.Dropped(fact.key, fact.interval);
+  switch (verdict) {
+    case Verdict::kStored:
+      break;
+    case Verdict::kRepeat:
+      return SliceVerdict::kRepeat;
+    case Verdict::kDisagreement:
+      if (job != nullptr) ++job->disagreements;
+      outbox.log.push_back(absl::StrCat("workers disagree about ", ToString(fact.interval), " of job ",
+                                        ToString(fact.key.job), ": worker ", worker_names_[fact.worker],
+                                        " reports another result than was counted"));
+      Send(outbox, {SliceDisagreed{fact.key, fact.interval, fact.digest, fact.worker, now.wall}}, Append{});
+      return SliceVerdict::kDisagreement;
+    case Verdict::kOverlap:
+      return SliceVerdict::kOverlap;
+    case Verdict::kUnknown:
+      return SliceVerdict::kClosed;
+  }
+  if (job == nullptr || job->key() != fact.key || !job->round) return SliceVerdict::kCommitted;
+  scheduler_.Committed(slice.session, slice.slot, fact.key, fact.interval, fact.busy_seconds);
+  if (const absl::Status merged = MergeSlice(*job, fact, worker_names_[fact.worker]); !merged.ok()) {
+    End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
+  }
+  return SliceVerdict::kCommitted;
+}
+
+// ---- Time
+
+Outbox Core::Tick(Instant now) {
+  Outbox outbox;
+  while (!holds_.empty() && holds_.begin()->first <= now.monotonic) {
+    const SessionId id = holds_.begin()->second;
+    Session& session = sessions_.at(id);
+    session.reply.orders = scheduler_.Poll(now.monotonic, id);
+    Answer(session, outbox);
+  }
+  while (!later_.empty() && later_.begin()->first <= now.monotonic) {
+    auto due = later_.extract(later_.begin());
+    due.mapped()(now, outbox);
+  }
+  scheduler_.Tick(now.monotonic);
+  std::vector<SessionId> forgotten;
+  for (const auto& [id, session] : sessions_) {
+    if (session.heard + options_.forget_session <= now.monotonic) forgotten.push_back(id);
+  }
+  for (const SessionId id : forgotten) RemoveSession(id, absl::NotFoundError("unknown session: join again"), outbox);
+  Wake(now, outbox);
+  return outbox;
+}
+
+absl::Time Core::NextDeadline() const {
+  absl::Time deadline = scheduler_.NextDeadline();
+  if (!holds_.empty()) deadline = std::min(deadline, holds_.begin()->first);
+  if (!later_.empty()) deadline = std::min(deadline, later_.begin()->first);
+  return deadline;
+}
+
+std::vector<WorkerView> Core::Workers(Instant now) const {
+  std::vector<WorkerView> views;
+  for (const auto& [id, session] : sessions_) {
+    WorkerView view;
+    view.session = id;
+    view.name = session.joined.name;
+    view.installation = session.joined.installation;
+    view.token_name = session.joined.token_name;
+    view.version = session.joined.version;
+    view.platform = session.joined.platform;
+    view.devices = session.joined.devices;
+    view.seconds_since_heard = absl::ToDoubleSeconds(now.monotonic - session.heard);
+    view.leases = scheduler_.LeaseCount(id);
+    view.slices = session.slices;
+    view.refused_slices = session.refused;
+    view.draining = session.report.draining || session.drain;
+    view.connected = session.connected;
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+}  // namespace potluck

@@ -1,0 +1,157 @@
+// The coordinator's mind: jobs, sessions and the scheduler tied together as one deterministic state machine.
+//
+// No thread, no clock, no randomness, no protobuf, no I/O: each event is one call with `now`, and what shall be done in
+// the world stands in the Outbox that it returns. The service serialises the calls under one mutex; the simulator
+// drives the same class with a variable as its clock. Not thread-safe.
+//
+// Walk of a slice: Exchange -> Planner::Check -> Scheduler::Accept -> Outbox::appends -> (store) -> Stored ->
+// Planner::Merge, Scheduler::Committed -> Outbox::exchanges. Nothing is acknowledged before it is stored.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/jobs.h"
+#include "coordinator/core/messages.h"
+#include "coordinator/scheduler/scheduler.h"
+
+namespace potluck {
+
+struct CoreOptions {
+  SchedulerOptions scheduler;
+  absl::Duration longest_hold = absl::Seconds(20);  // How long an Exchange with nothing to say is held.
+  absl::Duration metered_interval = absl::Seconds(120);  // How often a worker on a metered link shall call.
+  absl::Duration forget_session = absl::Minutes(30);     // A session that was silent for so long must join anew.
+  size_t max_live_jobs = 1000;
+};
+
+class Core {
+ public:
+  Core(CoreOptions options, PlannerFactory factory);
+
+  // ---- Start: takes over what is stored. Call before anything else; then, for each job's key in the outbox's
+  // `rebuilds`, read its slices and call Rebuild.
+  Outbox Recover(const StoreContents& contents);
+  // All committed slices of an open round, read from the store.
+  Outbox Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices);
+
+  // ---- Workers
+  // PermissionDenied for a quarantined installation. The answer is complete: joining is not stored, but the name is.
+  absl::Status Join(Instant now, const JoinRequest& request, Outbox& outbox);
+  Outbox Exchange(Instant now, CallId call, ExchangeRequest request);
+  // The transport lost the call (or its client gave it up): no answer is wanted any more.
+  Outbox CallLost(Instant now, CallId call);
+  // The worker is asked to finish what it computes and leave. NotFound for an unknown name.
+  absl::Status Drain(const std::string& worker_name, Outbox& outbox, Instant now);
+  // A revoked token's sessions end.
+  Outbox DropSessionsOf(Instant now, TokenId token);
+
+  // ---- Jobs. Each is answered in the outbox's `requests`, once durable.
+  Outbox Submit(Instant now, CallId call, JobSubmitted job);
+  Outbox Cancel(Instant now, CallId call, JobId job);
+  Outbox Delete(Instant now, CallId call, JobId job);
+  // What is not given keeps its value.
+  struct Settings {
+    std::optional<bool> paused = std::nullopt;
+    std::optional<int32_t> priority = std::nullopt;
+    std::optional<double> weight = std::nullopt;
+  };
+  Outbox Change(Instant now, CallId call, JobId job, const Settings& settings);
+  // A committed slice was found wrong: it does not count any more and is computed again.
+  Outbox Retract(Instant now, CallId call, RoundKey key, Interval interval, const std::string& reason);
+
+  // ---- The world
+  Outbox Stored(Instant now, uint64_t append, const absl::Status& status, const std::vector<Verdict>& verdicts);
+  Outbox Tick(Instant now);
+  absl::Time NextDeadline() const;  // Monotonic.
+
+  // ---- Display
+  std::vector<JobView> Jobs() const;
+  std::optional<JobView> Find(JobId job) const;
+  std::vector<WorkerView> Workers(Instant now) const;
+  const Scheduler& scheduler() const { return scheduler_; }
+
+ private:
+  struct Session {
+    JoinRequest joined;
+    WorkerId worker{};
+    absl::Time heard;
+    bool connected = true;
+    bool drain = false;
+    uint64_t slices = 0;
+    uint64_t refused = 0;
+    // The latest Exchange.
+    uint64_t seq = 0;
+    bool answered = true;
+    ExchangeReply reply;              // Kept for a repetition of `seq`.
+    std::optional<CallId> call;       // Waiting for the answer.
+    size_t appends = 0;               // Of `seq`, not answered by the store.
+    absl::Status append_failure;
+    WorkerReport report;
+    std::vector<RoundKey> known_rounds;
+    bool no_wait = false;
+    bool parked = false;              // Nothing to say yet: `call` is held until `hold_until`.
+    absl::Time hold_until;
+  };
+  struct SliceOnItsWay {
+    SessionId session{};
+    uint64_t seq = 0;
+    size_t answer = 0;  // Index into the reply's answers.
+    uint32_t slot = 0;
+    bool pending = false;  // The scheduler answered kStore.
+    SliceCommitted slice;
+  };
+  struct Append {
+    std::vector<SliceOnItsWay> slices;
+    // For everything else: what to do once it is durable, and whom to answer.
+    std::function<void(Instant, Outbox&)> then;
+    std::function<void(Instant, Outbox&)> otherwise;  // ... if it could not be stored.
+    std::optional<CallId> call;
+    JobId job{};
+    SessionId session{};
+  };
+
+  void Send(Outbox& outbox, std::vector<Fact> facts, Append append);
+  void Answer(Session& session, Outbox& outbox, absl::Status status = absl::OkStatus());
+  void Unpark(Session& session);
+  void TakeSlices(Instant now, Session& session, ExchangeRequest& request, Outbox& outbox);
+  SliceAnswer CheckSlice(const ReportedSlice& slice) const;
+  void SlicesStored(Instant now, Append& append, const absl::Status& status, const std::vector<Verdict>& verdicts,
+                    Outbox& outbox);
+  SliceVerdict SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdict, Outbox& outbox);
+  void FinishExchange(Instant now, SessionId id, Outbox& outbox);
+  void Strike(SessionId id, const std::string& sentence, Outbox& outbox);
+  void RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox);
+  void Wake(Instant now, Outbox& outbox);
+  void Advance(Instant now, Job& job, Outbox& outbox);
+  void OpenRound(Job& job, IntervalSet committed);
+  void End(Instant now, Job& job, JobOutcome outcome, const std::string& message, std::optional<CallId> call,
+           Outbox& outbox);
+  // Sends the facts again after a while if they cannot be stored now (the disk is full, say).
+  void SendUntilStored(Outbox& outbox, std::vector<Fact> facts, Append append);
+  Job* FindJob(JobId id);
+  static void Refuse(Outbox& outbox, CallId call, absl::Status status, JobId job = {});
+
+  CoreOptions options_;
+  PlannerFactory factory_;
+  Scheduler scheduler_;
+  std::map<JobId, Job> jobs_;
+  std::map<std::string, JobId> job_by_request_;
+  std::map<SessionId, Session> sessions_;
+  std::map<CallId, SessionId> calls_;
+  std::set<std::pair<absl::Time, SessionId>> holds_;  // Parked calls by when they must be answered.
+  std::map<std::string, WorkerId> worker_by_installation_;
+  std::map<WorkerId, std::string> worker_names_;
+  std::set<std::string> quarantined_;  // Installations.
+  std::map<uint64_t, Append> appends_;
+  std::multimap<absl::Time, std::function<void(Instant, Outbox&)>> later_;  // Monotonic.
+  uint64_t next_append_ = 1;
+  uint64_t last_job_ = 0;
+  uint64_t last_worker_ = 0;
+};
+
+}  // namespace potluck

@@ -1,0 +1,285 @@
+// The jobs' half of the core: submitting, rounds, ending, recovery.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/core/core.h"
+
+namespace potluck {
+
+Job* Core::FindJob(JobId id) {
+  const auto it = jobs_.find(id);
+  return it == jobs_.end() ? nullptr : &it->second;
+}
+
+void Core::Refuse(Outbox& outbox, CallId call, absl::Status status, JobId job) {
+  outbox.requests.push_back({call, std::move(status), job});
+}
+
+namespace {
+
+absl::Status NoSuchJob(JobId job) { return absl::NotFoundError(absl::StrCat("there is no job ", ToString(job))); }
+
+absl::Status HasEnded(JobId job) {
+  return absl::FailedPreconditionError(absl::StrCat("job ", ToString(job), " has ended"));
+}
+
+}  // namespace
+
+Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted) {
+  Outbox outbox;
+  if (const auto it = job_by_request_.find(submitted.request_id); it != job_by_request_.end()) {
+    Refuse(outbox, call, absl::OkStatus(), it->second);  // The same request sent twice: one job.
+    return outbox;
+  }
+  size_t live = 0;
+  for (const auto& [id, job] : jobs_) live += job.ended ? 0 : 1;
+  if (live >= options_.max_live_jobs) {
+    Refuse(outbox, call, absl::ResourceExhaustedError(absl::StrCat("there are ", live, " unfinished jobs already; at most ",
+                                                                   options_.max_live_jobs, " are allowed")));
+    return outbox;
+  }
+  Result<std::unique_ptr<Planner>> planner = factory_(submitted.workload, submitted.spec);
+  if (!planner.ok()) {
+    Refuse(outbox, call, absl::InvalidArgumentError(planner.status().message()));
+    return outbox;
+  }
+  Job job;
+  job.planner = *std::move(planner);
+  submitted.job = JobId{++last_job_};
+  submitted.at = now.wall;
+  job.submitted = submitted;
+  job.settings = {submitted.job, false, submitted.priority, submitted.weight, now.wall};
+  RoundOpened opened{{submitted.job, 0}, 0, Durability::kLedger, job.planner->State(), now.wall};
+  Result<std::optional<Round>> round = job.planner->NextRound();
+  if (!round.ok() || !round->has_value()) {
+    Refuse(outbox, call, absl::InvalidArgumentError(round.ok() ? "the job has nothing to do" : round.status().message()));
+    return outbox;
+  }
+  opened.key.round = (*round)->number;
+  opened.size = (*round)->plan->Size();
+  opened.durability = (*round)->durability;
+  job_by_request_[submitted.request_id] = submitted.job;
+  const JobId id = submitted.job;
+  jobs_.emplace(id, std::move(job));
+  Append append;
+  append.call = call;
+  append.job = id;
+  append.then = [this, id, round = *std::move(*round)](Instant, Outbox&) {
+    Job& opened_job = jobs_.at(id);
+    opened_job.round = round;
+    OpenRound(opened_job, {});
+  };
+  Send(outbox, {submitted, opened}, std::move(append));
+  return outbox;
+}
+
+void Core::OpenRound(Job& job, IntervalSet committed) {
+  scheduler_.OpenRound(job.key(), job.round->plan, std::move(committed), job.share());
+}
+
+// Called whenever all of the open round may be committed: goes on to the next round, or ends the job.
+void Core::Advance(Instant now, Job& job, Outbox& outbox) {
+  if (job.ending || job.ended || !job.round) return;
+  if (job.retractions_on_their_way > 0 || job.rebuilding) return;  // The round will not be complete after all.
+  const std::string state = job.planner->State();
+  Result<std::optional<Round>> next = job.planner->NextRound();
+  if (!next.ok()) return End(now, job, JobOutcome::kFailed, next.status().message(), std::nullopt, outbox);
+  if (!next->has_value()) return End(now, job, JobOutcome::kDone, "", std::nullopt, outbox);
+  scheduler_.CloseRound(job.key());
+  job.round.reset();
+  job.merged.Clear();
+  const JobId id = job.submitted.job;
+  const Round& round = **next;
+  const RoundOpened opened{{id, round.number}, round.plan->Size(), round.durability, state, now.wall};
+  Append append;
+  append.job = id;
+  append.then = [this, id, round](Instant, Outbox&) {
+    Job* opened_job = FindJob(id);
+    if (opened_job == nullptr || opened_job->ending) return;
+    opened_job->round = round;
+    OpenRound(*opened_job, {});
+  };
+  SendUntilStored(outbox, {opened}, std::move(append));
+}
+
+void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& message, std::optional<CallId> call,
+               Outbox& outbox) {
+  if (job.ending || job.ended) return;
+  job.ending = true;
+  const JobId id = job.submitted.job;
+  const JobEnded ended{id, outcome, job.planner->Summary(), message, now.wall};
+  Append append;
+  append.call = call;
+  append.job = id;
+  append.then = [this, id, ended](Instant, Outbox& later) {
+    Job* job_then = FindJob(id);
+    if (job_then == nullptr) return;
+    scheduler_.CloseRound(job_then->key());
+    scheduler_.ForgetJob(id);
+    job_then->final_view = Describe(*job_then);
+    job_then->ended = ended;
+    job_then->planner.reset();  // A round's tables may be large, and nothing is merged any more.
+    job_then->round.reset();
+    job_then->merged.Clear();
+    later.ended_jobs.push_back(id);
+  };
+  SendUntilStored(outbox, {ended}, std::move(append));
+}
+
+Outbox Core::Cancel(Instant now, CallId call, JobId id) {
+  Outbox outbox;
+  Job* job = FindJob(id);
+  if (job == nullptr) {
+    Refuse(outbox, call, NoSuchJob(id));
+  } else if (job->ended || job->ending) {
+    Refuse(outbox, call, HasEnded(id), id);
+  } else {
+    End(now, *job, JobOutcome::kCancelled, "", call, outbox);
+    scheduler_.CloseRound(job->key());
+  }
+  Wake(now, outbox);
+  return outbox;
+}
+
+Outbox Core::Delete(Instant now, CallId call, JobId id) {
+  Outbox outbox;
+  Job* job = FindJob(id);
+  if (job == nullptr) {
+    Refuse(outbox, call, NoSuchJob(id));
+    return outbox;
+  }
+  if (!job->ended) {
+    Refuse(outbox, call, absl::FailedPreconditionError(absl::StrCat(
+                             "job ", ToString(id), " has not ended; cancel it first: potluck jobs cancel ", ToString(id))));
+    return outbox;
+  }
+  Append append;
+  append.call = call;
+  append.job = id;
+  append.then = [this, id](Instant, Outbox&) {
+    const Job* deleted = FindJob(id);
+    if (deleted != nullptr) job_by_request_.erase(deleted->submitted.request_id);
+    jobs_.erase(id);
+  };
+  Send(outbox, {JobDeleted{id}}, std::move(append));
+  Wake(now, outbox);
+  return outbox;
+}
+
+Outbox Core::Change(Instant now, CallId call, JobId id, const Settings& settings) {
+  Outbox outbox;
+  Job* job = FindJob(id);
+  if (job == nullptr || job->ended || job->ending) {
+    Refuse(outbox, call, job == nullptr ? NoSuchJob(id) : HasEnded(id), id);
+    return outbox;
+  }
+  JobSettings changed = job->settings;
+  changed.paused = settings.paused.value_or(changed.paused);
+  changed.priority = settings.priority.value_or(changed.priority);
+  changed.weight = settings.weight.value_or(changed.weight);
+  changed.at = now.wall;
+  if (!(changed.weight > 0 && changed.weight <= 1000)) {
+    Refuse(outbox, call, absl::InvalidArgumentError(absl::StrCat("weight is ", changed.weight,
+                                                                 "; allowed is more than 0 and at most 1000")), id);
+    return outbox;
+  }
+  Append append;
+  append.call = call;
+  append.job = id;
+  append.then = [this, id, changed](Instant, Outbox&) {
+    Job* job_then = FindJob(id);
+    if (job_then == nullptr) return;
+    job_then->settings = changed;
+    scheduler_.SetShare(id, job_then->share());
+  };
+  Send(outbox, {changed}, std::move(append));
+  return outbox;
+}
+
+Outbox Core::Retract(Instant now, CallId call, RoundKey key, Interval interval, const std::string& reason) {
+  Outbox outbox;
+  Job* job = FindJob(key.job);
+  if (job == nullptr || job->ended || job->ending || !job->round || job->key() != key) {
+    Refuse(outbox, call, job == nullptr ? NoSuchJob(key.job) : HasEnded(key.job), key.job);
+    return outbox;
+  }
+  Append append;
+  append.call = call;
+  append.job = key.job;
+  ++job->retractions_on_their_way;
+  append.then = [this, key, interval](Instant, Outbox& later) {
+    --jobs_.at(key.job).retractions_on_their_way;
+    scheduler_.Retract(key, interval);
+    jobs_.at(key.job).rebuilding = true;
+    later.rebuilds.push_back(key);  // Which also goes on with the job, if it waited for this.
+  };
+  append.otherwise = [this, key](Instant failed_at, Outbox& later) {
+    Job& job_then = jobs_.at(key.job);
+    --job_then.retractions_on_their_way;
+    if (scheduler_.IsComplete(key)) Advance(failed_at, job_then, later);
+  };
+  Send(outbox, {SliceRetracted{key, interval, reason, now.wall}}, std::move(append));
+  return outbox;
+}
+
+// ---- Recovery
+
+Outbox Core::Recover(const StoreContents& contents) {
+  Outbox outbox;
+  last_job_ = static_cast<uint64_t>(contents.last_job);
+  for (const WorkerSeen& worker : contents.workers) {
+    worker_by_installation_[worker.installation] = worker.worker;
+    worker_names_[worker.worker] = worker.name;
+    last_worker_ = std::max(last_worker_, static_cast<uint64_t>(worker.worker));
+  }
+  for (const StoredJob& stored : contents.jobs) {
+    absl::StatusOr<Job> job = RestoreJob(stored, factory_);
+    if (!job.ok()) {
+      outbox.log.push_back(std::string(job.status().message()));
+      continue;  // Its facts stay in the store, untouched.
+    }
+    const JobId id = stored.submitted.job;
+    job_by_request_[stored.submitted.request_id] = id;
+    Job& restored = jobs_.emplace(id, *std::move(job)).first->second;
+    if (!restored.ended && restored.round) outbox.rebuilds.push_back(restored.key());
+  }
+  return outbox;
+}
+
+Outbox Core::Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices) {
+  Outbox outbox;
+  Job* job = FindJob(key.job);
+  if (job == nullptr || job->ended || job->ending || !job->round || job->key() != key) return outbox;
+  job->rebuilding = false;
+  ForgetMerged(*job);
+  for (const SliceCommitted& slice : slices) {
+    if (const absl::Status merged = MergeSlice(*job, slice, worker_names_[slice.worker]); !merged.ok()) {
+      End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
+      return outbox;
+    }
+  }
+  if (!scheduler_.IsOpen(key)) OpenRound(*job, job->merged);
+  if (scheduler_.IsComplete(key)) Advance(now, *job, outbox);
+  Wake(now, outbox);
+  return outbox;
+}
+
+// ---- Display
+
+std::optional<JobView> Core::Find(JobId id) const {
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end()) return std::nullopt;
+  const Job& job = it->second;
+  JobView view = Describe(job);
+  view.rate = scheduler_.Rate(id);
+  for (const auto& [session, unused] : sessions_) view.workers += scheduler_.SessionRate(session, id) > 0 ? 1 : 0;
+  return view;
+}
+
+std::vector<JobView> Core::Jobs() const {
+  std::vector<JobView> views;
+  for (const auto& [id, job] : jobs_) views.push_back(*Find(id));
+  return views;
+}
+
+}  // namespace potluck

@@ -1,0 +1,312 @@
+// The core by itself: the conversation's rules (seq, repetition, parking) and the jobs', with a fake clock and store.
+#include "coordinator/core/core.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "coordinator/store/memory_store.h"
+#include "gtest/gtest.h"
+#include "tests/simulation/fake_workload.h"
+
+namespace potluck {
+namespace {
+
+using simulation::FakePlanner;
+using simulation::PayloadOf;
+using simulation::SumOf;
+
+constexpr SessionId kAnna{11};
+const RoundKey kRound{JobId{1}, 0};
+
+class CoreTest : public testing::Test {
+ protected:
+  CoreTest() : core_(MakeCore()) {}
+
+  std::unique_ptr<Core> MakeCore() {
+    CoreOptions options;
+    options.scheduler.epoch = Epoch{1};
+    return std::make_unique<Core>(options, [](const std::string& workload, const std::string&) {
+      if (workload != "fake") return Result<std::unique_ptr<Planner>>(Status::Error("workload is unknown"));
+      return Result<std::unique_ptr<Planner>>(std::make_unique<FakePlanner>(1, 8));
+    });
+  }
+
+  // Does what the outbox asks for, with the store; keeps the answers.
+  void Handle(Outbox outbox) {
+    for (const Outbox::AppendFacts& append : outbox.appends) {
+      if (hold_store_) {
+        held_.push_back(append);
+        continue;
+      }
+      Store(append);
+    }
+    for (Outbox::ExchangeAnswer& answer : outbox.exchanges) exchanges_.push_back(std::move(answer));
+    for (Outbox::RequestAnswer& answer : outbox.requests) requests_.push_back(std::move(answer));
+    for (const RoundKey key : outbox.rebuilds) {
+      std::vector<SliceCommitted> slices;
+      facts_.ForEachSlice(key, [&](const SliceCommitted& slice) { slices.push_back(slice); });
+      Handle(core_->Rebuild(now_, key, slices));
+    }
+    log_.insert(log_.end(), outbox.log.begin(), outbox.log.end());
+  }
+  void Store(const Outbox::AppendFacts& append) {
+    std::vector<Verdict> verdicts;
+    for (const Fact& fact : append.facts) verdicts.push_back(facts_.Write(fact));
+    Handle(core_->Stored(now_, append.id, absl::OkStatus(), verdicts));
+  }
+
+  void Submit() {
+    JobSubmitted job;
+    job.request_id = "request-1";
+    job.workload = "fake";
+    Handle(core_->Submit(now_, CallId{1000}, job));
+  }
+  void Join(SessionId session = kAnna, const std::string& name = "anna") {
+    JoinRequest join;
+    join.session = session;
+    join.installation = join.name = name;
+    join.devices.resize(1);
+    Outbox outbox;
+    ASSERT_TRUE(core_->Join(now_, join, outbox).ok());
+    Handle(std::move(outbox));
+  }
+  static ReportedSlice Slice(Interval interval, LeaseId lease = {1, 1}) {
+    ReportedSlice slice;
+    slice.round = kRound;
+    slice.interval = interval;
+    slice.lease = lease;
+    slice.busy_seconds = 1;
+    slice.payload = PayloadOf(SumOf(0, interval));
+    slice.digest = Sha256(slice.payload);
+    return slice;
+  }
+  ExchangeRequest Request(uint64_t seq, std::vector<ReportedSlice> slices = {}, std::vector<HeldLease> held = {}) {
+    ExchangeRequest request;
+    request.session = kAnna;
+    request.seq = seq;
+    request.slices = std::move(slices);
+    request.report.held = std::move(held);
+    request.report.free_capacity = {1};
+    return request;
+  }
+  // The answer to a call: "parked" while there is none.
+  std::string Answer(CallId call) {
+    for (const Outbox::ExchangeAnswer& answer : exchanges_) {
+      if (answer.call != call) continue;
+      if (!answer.status.ok()) return absl::StatusCodeToString(answer.status.code());
+      std::string text;
+      for (const SliceAnswer& slice : answer.reply.answers) absl::StrAppend(&text, "slice ", static_cast<int>(slice.verdict), "; ");
+      for (const Grant& grant : answer.reply.orders.granted) absl::StrAppend(&text, "grant ", ToString(grant.interval), "; ");
+      for (const RoundInfo& round : answer.reply.rounds) absl::StrAppend(&text, "round ", round.workload, "; ");
+      return text;
+    }
+    return "parked";
+  }
+  std::string Exchange(uint64_t call, ExchangeRequest request) {
+    Handle(core_->Exchange(now_, CallId{call}, std::move(request)));
+    return Answer(CallId{call});
+  }
+
+  Instant now_{absl::FromUnixSeconds(500), absl::FromUnixSeconds(1'000'000)};
+  MemoryFacts facts_;
+  std::unique_ptr<Core> core_;
+  bool hold_store_ = false;
+  std::vector<Outbox::AppendFacts> held_;
+  std::vector<Outbox::ExchangeAnswer> exchanges_;
+  std::vector<Outbox::RequestAnswer> requests_;
+  std::vector<std::string> log_;
+};
+
+TEST_F(CoreTest, AUnitGoesFromSubmitToResult) {
+  Submit();
+  Join();
+  EXPECT_EQ(Exchange(1, Request(1)), "grant [0, 4); round fake; ");
+  EXPECT_EQ(Exchange(2, Request(2, {Slice({0, 4})})), "slice 0; grant [4, 5); round fake; ");
+  EXPECT_EQ(Exchange(3, Request(3, {Slice({4, 5}, {1, 2}), Slice({5, 8}, {1, 2})})), "slice 0; slice 0; ");
+  const std::optional<JobView> job = core_->Find(JobId{1});
+  EXPECT_EQ(job->state, JobState::kDone);
+  EXPECT_EQ(job->summary, PayloadOf(SumOf(0, {0, 8})));
+  ASSERT_EQ(job->contributions.size(), 1u);
+  EXPECT_EQ(job->contributions[0].worker, "anna");
+  EXPECT_EQ(job->contributions[0].indices, 8u);
+}
+
+TEST_F(CoreTest, NothingIsAcknowledgedBeforeItIsStored) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  hold_store_ = true;
+  EXPECT_EQ(Exchange(2, Request(2, {Slice({0, 4})})), "parked");
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
+  hold_store_ = false;
+  Store(held_.at(0));
+  EXPECT_EQ(Answer(CallId{2}), "slice 0; grant [4, 5); round fake; ");
+}
+
+TEST_F(CoreTest, ARepeatedSeqGetsTheStoredAnswer) {
+  Submit();
+  Join();
+  const std::string first = Exchange(1, Request(1));
+  EXPECT_EQ(Exchange(2, Request(1)), first);
+  EXPECT_EQ(core_->scheduler().LeaseCount(kAnna), 1u);
+}
+
+TEST_F(CoreTest, AnOlderSeqIsRefused) {
+  Join();
+  Exchange(1, Request(5));
+  EXPECT_EQ(Exchange(2, Request(4)), "FAILED_PRECONDITION");
+}
+
+TEST_F(CoreTest, ANewerCallTakesOverAHeldOne) {
+  Join();
+  EXPECT_EQ(Exchange(1, Request(1)), "parked");
+  EXPECT_EQ(Exchange(2, Request(2)), "parked");
+  EXPECT_EQ(Answer(CallId{1}), "CANCELLED");
+  Submit();
+  EXPECT_EQ(Answer(CallId{2}), "grant [0, 4); round fake; ");
+}
+
+TEST_F(CoreTest, AHeldCallIsAnsweredInTheEnd) {
+  Join();
+  EXPECT_EQ(Exchange(1, Request(1)), "parked");
+  now_.monotonic += absl::Seconds(20);
+  Handle(core_->Tick(now_));
+  EXPECT_EQ(Answer(CallId{1}), "");
+}
+
+TEST_F(CoreTest, ALostCallSentAgainIsAnswered) {
+  Join();
+  EXPECT_EQ(Exchange(1, Request(1)), "parked");
+  Handle(core_->CallLost(now_, CallId{1}));
+  Submit();
+  EXPECT_EQ(Exchange(2, Request(1)), "grant [0, 4); round fake; ");
+}
+
+TEST_F(CoreTest, ASliceSentTwiceIsCountedOnce) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  Exchange(2, Request(2, {Slice({0, 4})}));
+  EXPECT_EQ(Exchange(3, Request(3, {Slice({0, 4})}, {{{1, 2}, kRound, 0, {4, 5}}})).substr(0, 8), "slice 1;");
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 4u);
+}
+
+TEST_F(CoreTest, AnotherDigestIsADisagreementAndAnOverlapIsRefused) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  Exchange(2, Request(2, {Slice({0, 4})}));
+  ReportedSlice other = Slice({0, 4});
+  other.payload = PayloadOf(1);
+  other.digest = Sha256(other.payload);
+  EXPECT_EQ(Exchange(3, Request(3, {other, Slice({3, 6})})).substr(0, 17), "slice 2; slice 3;");
+  EXPECT_EQ(core_->Find(JobId{1})->disagreements, 1u);
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 4u);
+}
+
+TEST_F(CoreTest, ImpossibleSlicesAreRefusedAndTheirWorkerQuarantined) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  ReportedSlice outside = Slice({6, 8});
+  outside.interval.end = 9;
+  ReportedSlice corrupt = Slice({0, 4});
+  corrupt.digest.clear();
+  ReportedSlice garbage = Slice({0, 4});
+  garbage.payload = "\xff\xff";
+  garbage.digest = Sha256(garbage.payload);
+  EXPECT_EQ(Exchange(2, Request(2, {outside, corrupt})).substr(0, 18), "slice 5; slice 5; ");
+  EXPECT_EQ(Exchange(3, Request(3, {garbage})), "PERMISSION_DENIED");
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
+  JoinRequest again;
+  again.session = SessionId{12};
+  again.installation = again.name = "anna";
+  again.devices.resize(1);
+  Outbox outbox;
+  EXPECT_EQ(core_->Join(now_, again, outbox).code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(CoreTest, ASliceOfARoundThatIsNotOpenIsToldSo) {
+  Submit();
+  Join();
+  ReportedSlice slice = Slice({0, 1});
+  slice.round.job = JobId{9};
+  EXPECT_EQ(Exchange(1, Request(1, {slice})).substr(0, 8), "slice 4;");
+}
+
+TEST_F(CoreTest, JoiningAgainEndsTheFormerSession) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  Join(SessionId{12});
+  EXPECT_EQ(Exchange(2, Request(2)), "NOT_FOUND");
+  EXPECT_EQ(ToString(core_->scheduler().Inspect(kRound).free), "[0, 8)");
+}
+
+TEST_F(CoreTest, TheSameRequestMakesOneJob) {
+  Submit();
+  Submit();
+  ASSERT_EQ(requests_.size(), 2u);
+  EXPECT_EQ(requests_[1].job, JobId{1});
+  EXPECT_EQ(core_->Jobs().size(), 1u);
+}
+
+TEST_F(CoreTest, AnUnknownWorkloadIsRefused) {
+  JobSubmitted job;
+  job.request_id = "request-2";
+  job.workload = "bake";
+  Handle(core_->Submit(now_, CallId{1}, job));
+  EXPECT_EQ(requests_.at(0).status.code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(CoreTest, ARestartGoesOnFromTheLedger) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  Exchange(2, Request(2, {Slice({0, 3})}));
+  core_ = MakeCore();
+  Handle(core_->Recover(facts_.Contents()));
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 3u);
+  Join();
+  EXPECT_EQ(Exchange(3, Request(1, {Slice({3, 8})})), "slice 0; ");
+  EXPECT_EQ(core_->Find(JobId{1})->summary, PayloadOf(SumOf(0, {0, 8})));
+}
+
+TEST_F(CoreTest, ARetractedSliceIsComputedAgainAndTheTotalRebuilt) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  ReportedSlice wrong = Slice({0, 4});
+  wrong.payload = PayloadOf(99);
+  wrong.digest = Sha256(wrong.payload);
+  Exchange(2, Request(2, {wrong}));
+  Handle(core_->Retract(now_, CallId{1}, kRound, {0, 4}, "found wrong"));
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
+  Exchange(3, Request(3, {Slice({0, 8})}));
+  EXPECT_EQ(core_->Find(JobId{1})->summary, PayloadOf(SumOf(0, {0, 8})));
+}
+
+TEST_F(CoreTest, AFullDiskAcknowledgesNothingAndLosesNothing) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  hold_store_ = true;
+  Exchange(2, Request(2, {Slice({0, 4})}));
+  Handle(core_->Stored(now_, held_.at(0).id, absl::ResourceExhaustedError("the disk is full"), {}));
+  EXPECT_EQ(Answer(CallId{2}), "RESOURCE_EXHAUSTED");
+  hold_store_ = false;
+  EXPECT_EQ(Exchange(3, Request(3, {Slice({0, 4})})).substr(0, 8), "slice 0;");
+}
+
+TEST_F(CoreTest, AJobThatHasNotEndedCannotBeDeleted) {
+  Submit();
+  Handle(core_->Delete(now_, CallId{1}, JobId{1}));
+  EXPECT_EQ(requests_.back().status.code(), absl::StatusCode::kFailedPrecondition);
+  Handle(core_->Cancel(now_, CallId{2}, JobId{1}));
+  EXPECT_TRUE(requests_.back().status.ok());
+  Handle(core_->Delete(now_, CallId{3}, JobId{1}));
+  EXPECT_TRUE(requests_.back().status.ok());
+  EXPECT_TRUE(core_->Jobs().empty());
+}
+
+}  // namespace
+}  // namespace potluck

@@ -1,0 +1,104 @@
+#include "coordinator/core/jobs.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace potluck {
+
+JobState Job::state() const {
+  if (!ended) return settings.paused ? JobState::kPaused : JobState::kRunning;
+  switch (ended->outcome) {
+    case JobOutcome::kDone:
+      return JobState::kDone;
+    case JobOutcome::kCancelled:
+      return JobState::kCancelled;
+    case JobOutcome::kFailed:
+      return JobState::kFailed;
+  }
+  return JobState::kFailed;
+}
+
+absl::Status MergeSlice(Job& job, const SliceCommitted& slice, const std::string& worker_name) {
+  if (!job.round || job.round->number != slice.key.round || job.merged.Overlaps(slice.interval)) return absl::OkStatus();
+  if (const Status merged = job.planner->Merge(slice.interval, slice.payload); !merged.ok()) {
+    return absl::InternalError(merged.message());
+  }
+  job.merged.Add(slice.interval);
+  Contribution& contribution = job.contributions[slice.worker];
+  contribution.worker = worker_name;
+  contribution.slices += 1;
+  contribution.indices += slice.interval.size();
+  contribution.cost += job.round->plan->Cost(slice.interval);
+  contribution.busy_seconds += slice.busy_seconds;
+  return absl::OkStatus();
+}
+
+void ForgetMerged(Job& job) {
+  job.planner->ResetRound();
+  job.merged.Clear();
+  // Contributions of earlier rounds cannot be told apart from this one's; only the open round is counted again.
+  job.contributions.clear();
+}
+
+absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& factory) {
+  Job job;
+  job.submitted = stored.submitted;
+  job.settings = stored.settings;
+  if (stored.has_ended) {
+    job.ended = stored.ended;  // Only what is stored of it is shown from now on.
+    job.final_view.size = stored.rounds.empty() ? 0 : stored.rounds.back().size;
+    job.final_view.committed = stored.ended.outcome == JobOutcome::kDone ? job.final_view.size : 0;
+    return job;
+  }
+  Result<std::unique_ptr<Planner>> planner = factory(stored.submitted.workload, stored.submitted.spec);
+  if (!planner.ok()) {
+    return absl::FailedPreconditionError(absl::StrCat("job ", ToString(stored.submitted.job),
+                                                      " cannot be continued by this build: ", planner.status().message()));
+  }
+  job.planner = *std::move(planner);
+  if (stored.rounds.empty()) return job;
+  const RoundOpened& last = stored.rounds.back();
+  if (const Status restored = job.planner->Restore(last.planner_state); !restored.ok()) {
+    return absl::DataLossError(absl::StrCat("job ", ToString(stored.submitted.job),
+                                            ": its planner's state cannot be read: ", restored.message()));
+  }
+  Result<std::optional<Round>> round = job.planner->NextRound();
+  if (!round.ok()) return absl::InternalError(round.status().message());
+  if (!round->has_value() || (*round)->number != last.key.round || (*round)->plan->Size() != last.size) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "job ", ToString(stored.submitted.job), " was split in another way by the build that started it: finish it with that build, or delete it"));
+  }
+  job.round = std::move(*round);
+  return job;
+}
+
+JobView Describe(const Job& job) {
+  JobView view = job.final_view;
+  view.id = job.submitted.job;
+  view.workload = job.submitted.workload;
+  view.name = job.submitted.name;
+  view.spec = job.submitted.spec;
+  view.submitted_by = job.submitted.submitted_by;
+  view.state = job.state();
+  view.priority = job.settings.priority;
+  view.weight = job.settings.weight;
+  view.disagreements = job.disagreements;
+  view.submitted_at = job.submitted.at;
+  if (job.round) {
+    view.round = job.round->number;
+    view.size = job.round->plan->Size();
+    view.cost = job.round->plan->Cost({0, view.size});
+    view.committed = job.merged.size();
+    for (const Interval interval : job.merged.Intervals()) view.committed_cost += job.round->plan->Cost(interval);
+  }
+  if (job.ended) {
+    view.summary = job.ended->result;
+    view.message = job.ended->message;
+    view.ended_at = job.ended->at;
+  } else if (job.planner) {
+    view.summary = job.planner->Summary();
+  }
+  for (const auto& [worker, contribution] : job.contributions) view.contributions.push_back(contribution);
+  return view;
+}
+
+}  // namespace potluck

@@ -1,0 +1,184 @@
+// The part of the scheduler that sizes units, grants them and splits the tails of busy slots for idle ones.
+//
+// Sizes follow guided self-scheduling (Polychronopoulos and Kuck, 1987), in seconds rather than iterations: a unit takes
+// its slot half of what the rest of the round would take all slots, between min_unit and target_unit.
+#include <algorithm>
+#include <iterator>
+
+#include "coordinator/scheduler/scheduler.h"
+
+namespace potluck {
+namespace {
+
+// Of a worker's remaining time, how much a unit may be planned to fill.
+constexpr double kUsableShareOfSession = 0.8;
+// How many idle sessions are woken when work turns up. Those that are not are woken by the next turn-up.
+constexpr size_t kWakeAtOnce = 64;
+// Shrinks that would win less than this are not worth a message.
+constexpr double kWorthSplitting = 2.0;  // times min_unit
+
+}  // namespace
+
+void Scheduler::StandingOrders(const Session& session, Orders& orders) const {
+  orders.revoked.insert(orders.revoked.end(), session.taken_away.begin(), session.taken_away.end());
+  for (const Slot& slot : session.slots) {
+    for (const LeaseId id : slot.queue) {
+      const Lease& lease = leases_.at(id);
+      if (lease.revoke) {
+        orders.revoked.push_back(id);
+      } else if (lease.shrink_to) {
+        orders.shrunk.push_back({id, *lease.shrink_to});
+      }
+    }
+  }
+}
+
+void Scheduler::GrantWork(absl::Time now, SessionId id, Session& session, Orders& orders) {
+  hungry_.erase(id);
+  if (session.draining) return;
+  for (uint32_t slot = 0; slot < session.slots.size(); ++slot) {
+    while (session.slots[slot].free_capacity > 0 && GrantOne(now, id, session, slot, orders)) {
+    }
+    if (session.slots[slot].free_capacity > 0 && session.slots[slot].queue.empty()) {
+      hungry_.insert(id);
+      SplitTailFor(id, slot);
+    }
+  }
+}
+
+bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_t slot_index, Orders& orders) {
+  const auto it = PickRound();
+  if (it == rounds_.end()) return false;
+  auto& [key, round] = *it;
+  Slot& slot = session.slots[slot_index];
+  const auto speed = slot.speed.find(key.job);
+  const bool speed_is_known = speed != slot.speed.end();
+  // A slot that nobody has measured gets one small unit, and more once that has told its speed.
+  if (!speed_is_known && !slot.queue.empty()) return false;
+  double cost = round.plan->ProbeCost();
+  if (speed_is_known) {
+    const double seconds = UnitSeconds(now, session, slot, key, round);
+    if (seconds <= 0) return false;
+    cost = seconds * speed->second;
+  }
+  const Interval within = round.free.front();
+  const Interval unit{within.begin, round.plan->Cut(within, cost)};
+  if (options_.defect != SchedulerDefect::kGrantStaysFree) TakeFree(round, unit);
+
+  Job& job = jobs_[key.job];
+  const double known_speed = SpeedOrMean(slot, key.job);
+  const double seconds = known_speed > 0 ? round.plan->Cost(unit) / known_speed : 1.0;
+  job.virtual_time += seconds / job.share.weight;
+
+  Lease lease;
+  lease.id = {static_cast<uint64_t>(options_.epoch), next_lease_++};
+  lease.session = id;
+  lease.slot = slot_index;
+  lease.round = key;
+  lease.rest.Add(unit);
+  round.leases.insert(lease.id);
+  slot.queue.push_back(lease.id);
+  --slot.free_capacity;
+  orders.granted.push_back({lease.id, key, slot_index, unit});
+  leases_.emplace(lease.id, std::move(lease));
+  return true;
+}
+
+Scheduler::RoundMap::iterator Scheduler::PickRound() {
+  auto best = rounds_.end();
+  const Job* best_job = nullptr;
+  for (auto it = rounds_.begin(); it != rounds_.end(); ++it) {
+    const Job& job = jobs_.at(it->first.job);
+    if (job.share.paused || it->second.free.empty()) continue;
+    if (best_job == nullptr || job.share.priority > best_job->share.priority ||
+        (job.share.priority == best_job->share.priority && job.virtual_time < best_job->virtual_time)) {
+      best = it;
+      best_job = &job;
+    }
+  }
+  return best;
+}
+
+double Scheduler::UnitSeconds(absl::Time now, const Session& session, const Slot& slot, RoundKey key,
+                              const OpenedRound& round) {
+  const double total_speed = std::max(jobs_.at(key.job).total_speed, slot.speed.at(key.job));
+  double seconds = round.free_cost / (2 * total_speed);
+  seconds = std::clamp(seconds, absl::ToDoubleSeconds(options_.min_unit), absl::ToDoubleSeconds(options_.target_unit));
+  if (session.ends_at == absl::InfiniteFuture()) return seconds;
+  const double left = absl::ToDoubleSeconds(session.ends_at - now) * kUsableShareOfSession;
+  const double usable = left - QueuedSeconds(slot);
+  return usable < absl::ToDoubleSeconds(options_.min_unit) ? 0 : std::min(seconds, usable);
+}
+
+double Scheduler::QueuedSeconds(const Slot& slot) const {
+  double seconds = 0;
+  for (const LeaseId id : slot.queue) {
+    const Lease& lease = leases_.at(id);
+    const double speed = SpeedOrMean(slot, lease.round.job);
+    if (speed > 0) seconds += CostOf(rounds_.at(lease.round), lease.rest) / speed;
+  }
+  return seconds;
+}
+
+// Finds the lease that will be finished last and asks its worker for so much of its tail that both slots would finish
+// together. The tail is granted when the worker has confirmed.
+void Scheduler::SplitTailFor(SessionId thief_id, uint32_t thief_slot) {
+  const double worth = kWorthSplitting * absl::ToDoubleSeconds(options_.min_unit);
+  Lease* victim = nullptr;
+  double victim_before = 0;  // Seconds until its slot comes to it.
+  double victim_finish = 0;
+  for (auto& [id, session] : sessions_) {
+    if (!session.live) continue;
+    for (const Slot& slot : session.slots) {
+      double finish = 0;
+      for (const LeaseId lease_id : slot.queue) {
+        Lease& lease = leases_.at(lease_id);
+        const double speed = SpeedOrMean(slot, lease.round.job);
+        const double before = finish;
+        finish += speed > 0 ? CostOf(rounds_.at(lease.round), lease.rest) / speed : worth;
+        if (lease.shrink_to || lease.solid || lease.revoke || jobs_.at(lease.round.job).share.paused) continue;
+        if (finish > worth && finish > victim_finish) {
+          victim = &lease;
+          victim_before = before;
+          victim_finish = finish;
+        }
+      }
+    }
+  }
+  if (victim == nullptr) return;
+  const OpenedRound& round = rounds_.at(victim->round);
+  const double cost = CostOf(round, victim->rest);
+  const double victim_speed = cost / std::max(victim_finish - victim_before, 1e-9);
+  const double measured = SpeedOrMean(sessions_.at(thief_id).slots[thief_slot], victim->round.job);
+  const double thief_speed = measured > 0 ? measured : victim_speed;
+  const double taken = std::min(cost, victim_finish / (1 / victim_speed + 1 / thief_speed));
+  double kept = cost - taken;
+  uint64_t end = victim->rest.front().begin;
+  for (const Interval interval : victim->rest.Intervals()) {
+    if (kept <= 0) break;
+    end = round.plan->Cut(interval, kept);
+    kept -= round.plan->Cost({interval.begin, end});
+    if (end < interval.end) break;
+  }
+  if (end >= victim->rest.Intervals().back().end) {
+    victim->solid = true;  // Too small to be cut any further.
+    return;
+  }
+  AskToShrink(*victim, end);
+}
+
+void Scheduler::WakeHungry() {
+  size_t woken = 0;
+  for (const SessionId id : hungry_) {
+    if (woken++ == kWakeAtOnce) break;
+    wake_.insert(id);
+  }
+}
+
+std::vector<SessionId> Scheduler::TakeWakeups() {
+  std::vector<SessionId> sessions(wake_.begin(), wake_.end());
+  wake_.clear();
+  return sessions;
+}
+
+}  // namespace potluck

@@ -1,0 +1,210 @@
+// Decides who computes which interval: a deterministic state machine.
+//
+// It knows no thread, clock, file or message: every call takes `now` (monotonic), and what others must do comes back as
+// values. It knows cost, not counts: rounds are priced by their RoundPlan. Not thread-safe.
+//
+// Every index of an open round is in exactly one of four places at any time:
+//   free       nobody works on it; it is granted to the next slot that asks
+//   leased     in the rest of exactly one live lease
+//   pending    in a slice handed to the store that has not answered yet
+//   committed  counted
+// Leases only steer work. Whether a slice counts is the store's decision, by disjointness; a scheduler that granted an
+// interval twice would waste work but could not make a total wrong.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "kernels/workload/interval.h"
+#include "kernels/workload/interval_set.h"
+#include "kernels/workload/planner.h"
+#include "proto/exchange.h"
+
+namespace potluck {
+
+// Deliberately broken variants, so that the simulator can show that it would notice.
+enum class SchedulerDefect {
+  kNone,
+  kGrantStaysFree,            // A granted interval can be granted again.
+  kExpiredLeaseIsForgotten,   // Its interval is never granted again.
+  kTailIsFreedUnconfirmed,    // A shrunk tail is given away before its worker agreed.
+  kHandedBackIsForgotten,     // What a worker hands back is never granted again.
+  kRetractedIsForgotten,      // A retracted slice is not computed again.
+  kCommitKeepsOtherLeases,    // A late slice is not cut out of the lease that got its interval since.
+};
+
+struct SchedulerOptions {
+  Epoch epoch{};
+  absl::Duration lease_time = absl::Seconds(60);      // A silent worker loses its leases after this.
+  absl::Duration disconnect_grace = absl::Seconds(5);  // ... or after this, when its connection was seen to break.
+  absl::Duration target_unit = absl::Seconds(20);
+  absl::Duration min_unit = absl::Milliseconds(200);
+  SchedulerDefect defect = SchedulerDefect::kNone;
+};
+
+// How a job shares workers with others: higher priorities first; equal ones by weight.
+struct JobShare {
+  bool paused = false;
+  int32_t priority = 0;
+  double weight = 1;
+};
+
+// What to do with a reported slice.
+enum class Acceptance {
+  kStore,   // New; it is pending now. Append it and call Committed or Dropped.
+  kJudge,   // Overlaps what is pending or committed: only the store can tell a repeat. Append; call Committed if stored.
+  kClosed,  // Its round is not open (any more).
+};
+
+// The four places, for tests and for display.
+struct RoundState {
+  uint64_t size = 0;
+  IntervalSet free, pending, committed;
+  struct LeaseView {
+    LeaseId id;
+    SessionId session{};
+    IntervalSet rest;
+  };
+  std::vector<LeaseView> leases;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options) : options_(options) {}
+
+  // Rounds. `committed` is what the store already holds of it.
+  void OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed, const JobShare& share);
+  void CloseRound(RoundKey key);
+  void SetShare(JobId job, const JobShare& share);
+  void ForgetJob(JobId job);
+  bool IsOpen(RoundKey key) const { return rounds_.contains(key); }
+  bool IsComplete(RoundKey key) const;
+
+  // Sessions. `ends_at` is when the worker will be gone (InfiniteFuture if unknown). One that calls seldom gets a longer
+  // `lease_time` than the options'.
+  void AddSession(absl::Time now, SessionId session, size_t slots, absl::Time ends_at = absl::InfiniteFuture(),
+                  absl::Duration lease_time = absl::ZeroDuration());
+  void RemoveSession(SessionId session);
+  // Its connection broke: unless it speaks again, its leases expire after the grace.
+  void Disconnected(absl::Time now, SessionId session);
+
+  // A slice was reported. `lease` is the one it was computed under; it may be long gone.
+  Acceptance Accept(RoundKey key, Interval interval, LeaseId lease);
+  // The store holds it now. `busy_seconds` teaches the speed of the slot.
+  void Committed(SessionId session, uint32_t slot, RoundKey key, Interval interval, double busy_seconds);
+  // The store refused or failed; only for slices answered kStore.
+  void Dropped(RoundKey key, Interval interval);
+  // The slice does not count any more and is computed again.
+  void Retract(RoundKey key, Interval interval);
+
+  // Takes note of the worker's state and answers with what it shall do. Unknown leases are adopted where their rest is
+  // free (a coordinator that restarted, a worker that slept), else revoked.
+  Orders Exchange(absl::Time now, SessionId session, const WorkerReport& report);
+  // The orders that would be given now to a worker whose report has not changed (its call is parked).
+  Orders Poll(absl::Time now, SessionId session);
+
+  // Expires leases. NextDeadline is when Tick has something to do (InfiniteFuture if never).
+  void Tick(absl::Time now);
+  absl::Time NextDeadline() const;
+
+  // Sessions for which Poll may now answer something, since the last call.
+  std::vector<SessionId> TakeWakeups();
+
+  // For display.
+  double CommittedCost(RoundKey key) const;
+  double TotalCost(RoundKey key) const;
+  // Cost per second by all slots that work on the job now.
+  double Rate(JobId job) const;
+  double SessionRate(SessionId session, JobId job) const;
+  size_t LeaseCount(SessionId session) const;
+  RoundState Inspect(RoundKey key) const;
+
+ private:
+  struct Lease {
+    LeaseId id;
+    SessionId session{};
+    uint32_t slot = 0;
+    RoundKey round;
+    IntervalSet rest;
+    std::optional<uint64_t> shrink_to;  // Asked for, not confirmed.
+    bool solid = false;                 // Its worker could not shrink it as asked: all of it is being computed.
+    bool revoke = false;
+  };
+  struct Slot {
+    uint32_t free_capacity = 0;
+    absl::flat_hash_map<JobId, double> speed;  // Cost per second, smoothed.
+    std::vector<LeaseId> queue;                // In the order granted, which is the order of computing.
+  };
+  struct Session {
+    absl::Time expires;  // When its leases do.
+    absl::Time ends_at;
+    absl::Duration lease_time;
+    bool live = true;  // Not expired.
+    bool draining = false;
+    std::vector<Slot> slots;
+    std::vector<LeaseId> taken_away;  // Ended here; the worker may not know yet.
+  };
+  struct OpenedRound {
+    std::shared_ptr<const RoundPlan> plan;
+    IntervalSet free, pending, committed;
+    double free_cost = 0;
+    double committed_cost = 0;
+    std::set<LeaseId> leases;
+  };
+  struct Job {
+    JobShare share;
+    double virtual_time = 0;   // Granted seconds / weight: of equal priority, the smallest is served next.
+    double total_speed = 0;    // Sum of the live slots' speeds, cost per second.
+    size_t fast_slots = 0;     // How many slots that sum has.
+  };
+  using RoundMap = std::map<RoundKey, OpenedRound>;
+
+  Session* FindSession(SessionId session);
+  OpenedRound* FindRound(RoundKey key);
+  void Heard(absl::Time now, SessionId id, Session& session);
+  void SetExpiry(SessionId id, Session& session, absl::Time when);
+  void Expire(SessionId id, Session& session);
+  void CountSpeeds(const Session& session, int sign);
+  void LearnSpeed(Session& session, uint32_t slot, JobId job, double speed);
+  double SpeedOrMean(const Slot& slot, JobId job) const;
+
+  void NoteHeld(SessionId id, Session& session, const WorkerReport& report, Orders& orders);
+  void Confirm(Lease& lease, const HeldLease& held);
+  bool Adopt(SessionId id, Session& session, const HeldLease& held);
+  void EndLease(LeaseId id, bool free_rest);
+  void TakeAway(LeaseId id);
+  void CutFromLeases(OpenedRound& round, Interval interval, LeaseId hint);
+  void AskToShrink(Lease& lease, uint64_t end);
+  void Free(OpenedRound& round, const IntervalSet& what);
+  void TakeFree(OpenedRound& round, Interval what);
+  double CostOf(const OpenedRound& round, const IntervalSet& set) const;
+
+  void StandingOrders(const Session& session, Orders& orders) const;
+  void GrantWork(absl::Time now, SessionId id, Session& session, Orders& orders);
+  bool GrantOne(absl::Time now, SessionId id, Session& session, uint32_t slot, Orders& orders);
+  RoundMap::iterator PickRound();
+  double UnitSeconds(absl::Time now, const Session& session, const Slot& slot, RoundKey key, const OpenedRound& round);
+  double QueuedSeconds(const Slot& slot) const;
+  void SplitTailFor(SessionId id, uint32_t slot);
+  void WakeHungry();
+
+  SchedulerOptions options_;
+  uint64_t next_lease_ = 1;
+  RoundMap rounds_;
+  std::map<JobId, Job> jobs_;
+  std::map<LeaseId, Lease> leases_;
+  std::map<SessionId, Session> sessions_;
+  std::set<std::pair<absl::Time, SessionId>> expiries_;  // Of live sessions.
+  std::set<SessionId> hungry_;  // Sessions with a slot that has nothing at all to do.
+  std::set<SessionId> wake_;
+};
+
+}  // namespace potluck

@@ -1,0 +1,238 @@
+// The scheduler by itself, with a fake clock. Orders are compared as one readable string, so that nothing else was sent.
+#include "coordinator/scheduler/scheduler.h"
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/simulation/fake_workload.h"
+
+namespace potluck {
+namespace {
+
+using simulation::FakePlan;
+
+const RoundKey kRound{JobId{1}, 0};
+const SessionId kAnna{1}, kBert{2};
+
+std::string ToString(const Orders& orders) {
+  std::string text;
+  for (const Grant& grant : orders.granted) {
+    absl::StrAppend(&text, "grant ", ToString(grant.lease), " slot ", grant.slot, " ", ToString(grant.interval), "; ");
+  }
+  for (const Shrink& shrink : orders.shrunk) absl::StrAppend(&text, "shrink ", ToString(shrink.lease), " to ", shrink.end, "; ");
+  for (const LeaseId lease : orders.revoked) absl::StrAppend(&text, "revoke ", ToString(lease), "; ");
+  return text;
+}
+
+class SchedulerTest : public testing::Test {
+ protected:
+  SchedulerTest() : scheduler_(Options()) {}
+
+  static SchedulerOptions Options() {
+    SchedulerOptions options;
+    options.epoch = Epoch{7};
+    options.lease_time = absl::Seconds(60);
+    options.disconnect_grace = absl::Seconds(5);
+    options.min_unit = absl::Seconds(1);
+    return options;
+  }
+  void Open(uint64_t size, IntervalSet committed = {}, RoundKey key = kRound, JobShare share = {}) {
+    scheduler_.OpenRound(key, std::make_shared<FakePlan>(size), std::move(committed), share);
+  }
+  static WorkerReport Holding(std::vector<HeldLease> held, uint32_t free = 0) {
+    WorkerReport report;
+    report.held = std::move(held);
+    report.free_capacity = {free};
+    return report;
+  }
+  static WorkerReport Idle(uint32_t free = 1) { return Holding({}, free); }
+  std::string Exchange(SessionId session, const WorkerReport& report) {
+    return ToString(scheduler_.Exchange(now_, session, report));
+  }
+  std::string Free(RoundKey key = kRound) { return ToString(scheduler_.Inspect(key).free); }
+  // The session reports [begin, end) of its lease; the store takes it.
+  void Commit(SessionId session, LeaseId lease, Interval interval, double seconds = 1) {
+    ASSERT_EQ(scheduler_.Accept(kRound, interval, lease), Acceptance::kStore);
+    scheduler_.Committed(session, 0, kRound, interval, seconds);
+  }
+
+  absl::Time now_ = absl::FromUnixSeconds(1000);
+  Scheduler scheduler_;
+};
+
+TEST_F(SchedulerTest, AnUnknownWorkerGetsOneProbe) {
+  Open(100);
+  scheduler_.AddSession(now_, kAnna, 1);
+  EXPECT_EQ(Exchange(kAnna, Idle(2)), "grant 7.1 slot 0 [0, 4); ");
+  EXPECT_EQ(Free(), "[4, 100)");
+}
+
+TEST_F(SchedulerTest, AMeasuredWorkerGetsHalfOfItsShareOfTheRest) {
+  Open(1000);
+  scheduler_.AddSession(now_, kAnna, 1);
+  Exchange(kAnna, Idle());
+  Commit(kAnna, {7, 1}, {0, 4}, 0.4);  // 10 a second: the rest of 996 takes 99.6 s, half of it is more than 20 s.
+  EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.2 slot 0 [4, 204); ");
+}
+
+TEST_F(SchedulerTest, UnitsFitIntoWhatIsLeftOfTheSession) {
+  Open(1000);
+  scheduler_.AddSession(now_, kAnna, 1, now_ + absl::Seconds(10));
+  Exchange(kAnna, Idle());
+  Commit(kAnna, {7, 1}, {0, 4}, 0.4);
+  EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.2 slot 0 [4, 84); ");
+  now_ += absl::Seconds(9.5);
+  EXPECT_EQ(Exchange(kAnna, Idle()), "");
+}
+
+TEST_F(SchedulerTest, ExpiredLeaseIsGrantedAgain) {
+  Open(4);
+  scheduler_.AddSession(now_, kAnna, 1);
+  scheduler_.AddSession(now_, kBert, 1);
+  EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.1 slot 0 [0, 4); ");
+  now_ += absl::Seconds(59);
+  EXPECT_EQ(Exchange(kBert, Idle()), "");
+  now_ += absl::Seconds(1);
+  scheduler_.Tick(now_);
+  EXPECT_EQ(scheduler_.TakeWakeups(), std::vector<SessionId>{kBert});
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "grant 7.2 slot 0 [0, 4); ");
+}
+
+TEST_F(SchedulerTest, ABrokenConnectionExpiresSooner) {
+  Open(4);
+  scheduler_.AddSession(now_, kAnna, 1);
+  Exchange(kAnna, Idle());
+  scheduler_.Disconnected(now_, kAnna);
+  EXPECT_EQ(scheduler_.NextDeadline(), now_ + absl::Seconds(5));
+  scheduler_.Tick(now_ + absl::Seconds(5));
+  EXPECT_EQ(Free(), "[0, 4)");
+}
+
+TEST_F(SchedulerTest, ALeaseThatIsNotListedAnyMoreIsFree) {
+  Open(4);
+  scheduler_.AddSession(now_, kAnna, 1);
+  Exchange(kAnna, Idle());
+  WorkerReport leaving = Idle(0);
+  leaving.draining = true;
+  EXPECT_EQ(Exchange(kAnna, leaving), "");
+  EXPECT_EQ(Free(), "[0, 4)");
+}
+
+TEST_F(SchedulerTest, AWorkerThatWasSilentGoesOnIfNobodyTookItsWork) {
+  Open(4);
+  scheduler_.AddSession(now_, kAnna, 1);
+  Exchange(kAnna, Idle());
+  scheduler_.Tick(now_ + absl::Seconds(60));
+  EXPECT_EQ(Exchange(kAnna, Holding({{{7, 1}, kRound, 0, {1, 4}}})), "");
+  EXPECT_EQ(Free(), "[0, 1)");
+}
+
+TEST_F(SchedulerTest, ALeaseOfAnEarlierEpochIsAdopted) {
+  Open(10, {{0, 2}});
+  scheduler_.AddSession(now_, kAnna, 1);
+  EXPECT_EQ(Exchange(kAnna, Holding({{{3, 9}, kRound, 0, {2, 5}}})), "");
+  EXPECT_EQ(Free(), "[5, 10)");
+}
+
+TEST_F(SchedulerTest, ALeaseWhoseWorkIsTakenIsRevoked) {
+  Open(10, {{0, 5}});
+  scheduler_.AddSession(now_, kAnna, 1);
+  EXPECT_EQ(Exchange(kAnna, Holding({{{3, 9}, kRound, 0, {2, 6}}})), "revoke 3.9; ");
+  EXPECT_EQ(Free(), "[5, 10)");
+}
+
+TEST_F(SchedulerTest, ALateSliceIsCutOutOfTheNewLease) {
+  Open(4);
+  scheduler_.AddSession(now_, kAnna, 1);
+  scheduler_.AddSession(now_, kBert, 1);
+  Exchange(kAnna, Idle());
+  now_ += absl::Seconds(60);
+  scheduler_.Tick(now_);
+  EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.2 slot 0 [0, 4); ");
+  Commit(kAnna, {7, 1}, {2, 3});
+  const RoundState state = scheduler_.Inspect(kRound);
+  ASSERT_EQ(state.leases.size(), 1u);
+  EXPECT_EQ(ToString(state.leases[0].rest), "[0, 2) [3, 4)");
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "shrink 7.2 to 2; ");
+}
+
+TEST_F(SchedulerTest, ATailIsGivenAwayOnlyAfterItsWorkerAgreed) {
+  Open(84);
+  scheduler_.AddSession(now_, kAnna, 1);
+  Exchange(kAnna, Idle());
+  Commit(kAnna, {7, 1}, {0, 4}, 0.4);  // 10 a second.
+  EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.2 slot 0 [4, 44); ");
+  ASSERT_EQ(scheduler_.Accept(kRound, {44, 84}, {}), Acceptance::kStore);  // Somebody's, on its way to the store.
+  scheduler_.AddSession(now_, kBert, 1);
+  EXPECT_EQ(Exchange(kBert, Idle()), "");  // Nothing is free: the tail of Anna's lease is asked for.
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kAnna)), "shrink 7.2 to 24; ");
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "");
+  HeldLease held{{7, 2}, kRound, 0, {4, 30}};
+  held.shrunk_to = 24;  // It was computing up to 30 already.
+  EXPECT_EQ(Exchange(kAnna, Holding({held})), "");
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "grant 7.3 slot 0 [30, 34); ");
+}
+
+TEST_F(SchedulerTest, HigherPriorityGoesFirstAndEqualOnesShareByWeight) {
+  const RoundKey other{JobId{2}, 0}, urgent{JobId{3}, 0};
+  Open(1000, {}, kRound, {false, 0, 3});
+  Open(1000, {}, other, {false, 0, 1});
+  scheduler_.AddSession(now_, kAnna, 1);
+  std::map<RoundKey, uint64_t> granted;
+  for (int i = 0; i < 40; ++i) {
+    const Orders orders = scheduler_.Exchange(now_, kAnna, Idle());
+    ASSERT_EQ(orders.granted.size(), 1u);
+    const Grant& grant = orders.granted[0];
+    granted[grant.round] += grant.interval.size();
+    scheduler_.Accept(grant.round, grant.interval, grant.lease);
+    scheduler_.Committed(kAnna, 0, grant.round, grant.interval, static_cast<double>(grant.interval.size()));
+  }
+  EXPECT_NEAR(static_cast<double>(granted[kRound]) / static_cast<double>(granted[other]), 3.0, 0.5);
+  Open(10, {}, urgent, {false, 1, 1});
+  EXPECT_EQ(scheduler_.Exchange(now_, kAnna, Idle()).granted[0].round, urgent);
+}
+
+TEST_F(SchedulerTest, APausedJobGetsNothingAndFinishesWhatIsBeingComputed) {
+  Open(8);
+  scheduler_.AddSession(now_, kAnna, 1);
+  EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.1 slot 0 [0, 4); ");
+  scheduler_.SetShare(kRound.job, {true, 0, 1});
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kAnna)), "shrink 7.1 to 0; ");
+  HeldLease held{{7, 1}, kRound, 0, {0, 2}};
+  held.shrunk_to = 0;  // [0, 2) is being computed.
+  EXPECT_EQ(Exchange(kAnna, Holding({held}, 1)), "");
+  EXPECT_EQ(Free(), "[2, 8)");
+  scheduler_.SetShare(kRound.job, {false, 0, 1});
+  EXPECT_NE(Exchange(kAnna, Idle()), "");
+}
+
+TEST_F(SchedulerTest, AClosedRoundIsRevokedAtOnce) {
+  Open(8);
+  scheduler_.AddSession(now_, kAnna, 1);
+  Exchange(kAnna, Idle());
+  scheduler_.TakeWakeups();
+  scheduler_.CloseRound(kRound);
+  EXPECT_EQ(scheduler_.TakeWakeups(), std::vector<SessionId>{kAnna});
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kAnna)), "revoke 7.1; ");
+  EXPECT_EQ(scheduler_.Accept(kRound, {0, 1}, {7, 1}), Acceptance::kClosed);
+}
+
+TEST_F(SchedulerTest, WhatTheStoreCouldNotTakeIsComputedAgain) {
+  Open(4);
+  scheduler_.AddSession(now_, kAnna, 1);
+  Exchange(kAnna, Idle());
+  EXPECT_EQ(scheduler_.Accept(kRound, {0, 2}, {7, 1}), Acceptance::kStore);
+  EXPECT_EQ(scheduler_.Accept(kRound, {1, 2}, {7, 1}), Acceptance::kJudge);
+  scheduler_.Dropped(kRound, {0, 2});
+  EXPECT_EQ(Free(), "[0, 2)");
+}
+
+TEST_F(SchedulerTest, ARetractedSliceIsFree) {
+  Open(4, {{0, 4}});
+  EXPECT_TRUE(scheduler_.IsComplete(kRound));
+  scheduler_.Retract(kRound, {1, 3});
+  EXPECT_FALSE(scheduler_.IsComplete(kRound));
+  EXPECT_EQ(Free(), "[1, 3)");
+}
+
+}  // namespace
+}  // namespace potluck

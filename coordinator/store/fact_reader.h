@@ -1,0 +1,18 @@
+// Reads what fact_writer.h wrote. One call sees the rows of one moment, whatever is written meanwhile.
+#pragma once
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/store/database.h"
+#include "coordinator/store/store.h"
+
+namespace potluck {
+
+absl::StatusOr<StoreContents> ReadContents(Database& database);
+
+// DataLoss when a row is not what was written.
+absl::Status ReadSlices(Database& database, RoundKey key, const std::function<void(const SliceCommitted&)>& visit);
+
+}  // namespace potluck

@@ -1,0 +1,122 @@
+// What a coordinator must not forget. Facts are only ever added: a retraction is a fact of its own.
+//
+// Plain values; no protobuf. Times are wall-clock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "absl/time/time.h"
+#include "coordinator/ids.h"
+#include "kernels/workload/interval.h"
+#include "kernels/workload/planner.h"
+
+namespace potluck {
+
+struct JobSubmitted {
+  JobId job{};
+  std::string request_id;  // The client's own random id: a Submit sent twice makes one job. Unique.
+  std::string workload;
+  std::string name;
+  std::string spec;  // Bytes of the workload's own.
+  std::string submitted_by;  // Token name.
+  int32_t priority = 0;
+  double weight = 1;
+  absl::Time at;
+};
+
+// Replaces the settings given before.
+struct JobSettings {
+  JobId job{};
+  bool paused = false;
+  int32_t priority = 0;
+  double weight = 1;
+  absl::Time at;
+};
+
+enum class JobOutcome { kDone = 1, kCancelled = 2, kFailed = 3 };
+
+struct JobEnded {
+  JobId job{};
+  JobOutcome outcome = JobOutcome::kDone;
+  std::string result;   // The planner's Summary.
+  std::string message;  // For kFailed: one sentence.
+  absl::Time at;
+};
+
+// Takes the job and all that belongs to it out of the store.
+struct JobDeleted {
+  JobId job{};
+};
+
+struct RoundOpened {
+  RoundKey key;
+  uint64_t size = 0;
+  Durability durability = Durability::kLedger;
+  std::string planner_state;  // Planner::State() at the opening.
+  absl::Time at;
+};
+
+// One slice of a ledger round: counted exactly once.
+struct SliceCommitted {
+  RoundKey key;
+  Interval interval;
+  std::string digest;  // SHA-256 of the payload, 32 bytes.
+  std::string payload;
+  WorkerId worker{};
+  double busy_seconds = 0;
+  absl::Time at;
+};
+
+// The committed slice with exactly this interval no longer counts.
+struct SliceRetracted {
+  RoundKey key;
+  Interval interval;
+  std::string reason;
+  absl::Time at;
+};
+
+// A worker reported a committed slice's bounds with another digest. Recorded; nothing else changes.
+struct SliceDisagreed {
+  RoundKey key;
+  Interval interval;
+  std::string digest;
+  WorkerId worker{};
+  absl::Time at;
+};
+
+// A worker's name, first seen or changed.
+struct WorkerSeen {
+  WorkerId worker{};
+  std::string installation;  // Unique.
+  std::string name;
+  absl::Time at;
+};
+
+enum class Role { kWorker = 1, kViewer = 2, kAdmin = 3 };
+
+struct TokenCreated {
+  TokenId token{};
+  std::string hash;  // SHA-256 of the secret, 32 bytes; the secret itself is not kept here.
+  std::string name;
+  Role role = Role::kWorker;
+  absl::Time at;
+  absl::Time expires = absl::InfiniteFuture();
+};
+
+struct TokenRevoked {
+  TokenId token{};
+  absl::Time at;
+};
+
+// The job refers to a blob: it is kept until the last job that names it is deleted.
+struct BlobNamed {
+  JobId job{};
+  std::string digest;  // Of the manifest, 32 bytes.
+};
+
+using Fact = std::variant<JobSubmitted, JobSettings, JobEnded, JobDeleted, RoundOpened, SliceCommitted, SliceRetracted,
+                          SliceDisagreed, WorkerSeen, TokenCreated, TokenRevoked, BlobNamed>;
+
+}  // namespace potluck

@@ -1,0 +1,67 @@
+// The rules that every store applies, whatever keeps its rows. Pure functions.
+//
+// What a store answers to each fact, besides the slices' verdicts of store.h:
+//   JobSubmitted    kRepeat if the request id is known (the new id is then not used up); kDisagreement if the job id is
+//                   not above the highest one ever given.
+//   JobSettings     kUnknown without the job, or when it has ended. The latest counts.
+//   JobEnded        kRepeat of an equal end, kDisagreement with another one.
+//   JobDeleted      kUnknown without the job.
+//   RoundOpened     kRepeat of an equal one (whatever the time), kDisagreement if a round of that number or a later one
+//                   was opened, kUnknown without the job or when it has ended.
+//   SliceCommitted  kUnknown if the interval is empty or beyond the round, or, unless it is a repeat, if the job ended.
+//   SliceRetracted  kUnknown unless exactly this interval is committed, or when the job has ended.
+//   SliceDisagreed  kUnknown unless exactly this interval is committed; kRepeat of an equal one.
+//   WorkerSeen      kRepeat if the name is the same; kDisagreement if the id or the installation belongs to another.
+//   TokenCreated    kRepeat of the same id and hash; kDisagreement if either is taken otherwise.
+//   TokenRevoked    kUnknown without the token; kRepeat if it was revoked.
+//   BlobNamed       kUnknown without the job; kRepeat if the job named it before.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/ids.h"
+#include "coordinator/store/facts.h"
+#include "kernels/workload/interval.h"
+
+namespace potluck {
+
+// Indices, sizes of rounds and job ids end here: SQLite's integers are signed.
+inline constexpr uint64_t kMaxStoredNumber = std::numeric_limits<int64_t>::max();
+
+// How a slice lies among the committed ones, which are disjoint: only the one with the greatest begin below the slice's
+// end can touch it, given as `last`.
+enum class Fit { kDisjoint, kSameBounds, kOverlap };
+
+inline Fit FitOf(Interval slice, const std::optional<Interval>& last) {
+  if (!last.has_value() || last->end <= slice.begin) return Fit::kDisjoint;
+  return *last == slice ? Fit::kSameBounds : Fit::kOverlap;
+}
+
+// InvalidArgument if a number is beyond what stores keep.
+inline absl::Status CheckNumbers(const std::vector<Fact>& facts) {
+  for (const Fact& fact : facts) {
+    if (const auto* job = std::get_if<JobSubmitted>(&fact)) {
+      const uint64_t id = static_cast<uint64_t>(job->job);
+      if (id >= 1 && id <= kMaxStoredNumber) continue;
+      return absl::InvalidArgumentError(absl::StrCat("job id ", id, " is outside 1 to 2^63-1"));
+    }
+    if (const auto* round = std::get_if<RoundOpened>(&fact)) {
+      if (round->size <= kMaxStoredNumber) continue;
+      return absl::InvalidArgumentError(absl::StrCat("round ", round->key.round, " of job ", ToString(round->key.job),
+                                                     " has ", round->size, " indices; at most 2^63-1 can be stored"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+inline absl::Status StaleEpoch(Epoch given, Epoch stored) {
+  return absl::AbortedError(absl::StrCat("this coordinator's epoch ", static_cast<uint64_t>(given), " is over: epoch ",
+                                         static_cast<uint64_t>(stored), " owns the state now; stop this coordinator"));
+}
+
+}  // namespace potluck

@@ -1,0 +1,73 @@
+// Keeps facts durably and in order. The only thing of the coordinator that survives a crash.
+//
+// Thread-safe. Appending is asynchronous: calls made while one transaction is being written share the next one (group
+// commit). A failed append changes nothing. Nothing is read on the hot path: Load and ForEachSlice serve the start.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/ids.h"
+#include "coordinator/store/facts.h"
+
+namespace potluck {
+
+// What became of one fact.
+enum class Verdict {
+  kStored,        // New, and durable now.
+  kRepeat,        // A SliceCommitted with the bounds and digest of a committed slice: nothing to do.
+  kDisagreement,  // ... with the bounds of a committed slice and another digest: not stored.
+  kOverlap,       // A SliceCommitted that overlaps committed slices otherwise: not stored.
+  kUnknown,       // It speaks of a job, round or slice that the store does not have: not stored.
+};
+
+// All that is stored but slices, in the order in which it happened.
+struct StoredJob {
+  JobSubmitted submitted;
+  JobSettings settings;
+  std::vector<RoundOpened> rounds;  // Ascending; the last one is open unless `ended`.
+  bool has_ended = false;
+  JobEnded ended;
+};
+
+struct StoreContents {
+  std::vector<StoredJob> jobs;
+  std::vector<WorkerSeen> workers;
+  std::vector<TokenCreated> tokens;  // Without the revoked ones.
+  std::vector<TokenCreated> revoked_tokens;
+  std::vector<BlobNamed> blobs;
+  JobId last_job{};  // Highest JobId ever given, deleted ones included.
+};
+
+class Store {
+ public:
+  // `status` is not ok when the whole append failed (Aborted: the epoch is stale, another coordinator owns the state
+  // now; ResourceExhausted: the disk is full; Internal: the database failed), and then nothing was stored and
+  // `verdicts` is empty; else it holds one verdict a fact. Called once, from the store's own thread or from Append.
+  using Done = std::function<void(const absl::Status& status, const std::vector<Verdict>& verdicts)>;
+
+  virtual ~Store() = default;
+
+  // The epoch that opening this store raised, durably.
+  virtual Epoch epoch() const = 0;
+
+  // Stores facts, all about one job (or about none), in order. A SliceCommitted is stored if and only if it is disjoint
+  // from every committed, not retracted slice of its round: that is checked inside the transaction.
+  virtual void Append(Epoch epoch, std::vector<Fact> facts, Done done) = 0;
+
+  virtual absl::StatusOr<StoreContents> Load() = 0;
+
+  // Calls `visit` for each committed, not retracted slice of the round, by ascending interval.
+  virtual absl::Status ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) = 0;
+
+  // Writes a consistent copy to a new file while the store goes on; refuses to overwrite.
+  virtual absl::Status BackUp(const std::string& file) = 0;
+
+  // Bytes on disk (0 in memory).
+  virtual uint64_t SizeBytes() = 0;
+};
+
+}  // namespace potluck

@@ -1,0 +1,111 @@
+// One Exchange between worker and coordinator as plain values: result, heartbeat, request for work and cancel at once.
+//
+// proto/workers.proto has the same on the wire and proto/exchange_codec.h translates; scheduler, core and lease book
+// know only these.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "kernels/workload/interval.h"
+#include "proto/ids.h"
+
+namespace potluck {
+
+struct DeviceInfo {
+  std::string kind;  // "cpu", "cuda"
+  std::string name;
+  uint32_t threads = 0;
+  uint64_t memory_bytes = 0;
+  std::string numerics_class;
+  std::string self_test;  // Empty when passed, else the sentence.
+};
+
+// A lease as its worker sees it. `rest` starts at the first index whose result the worker has neither reported nor
+// sends along.
+struct HeldLease {
+  LeaseId lease;
+  RoundKey round;
+  uint32_t slot = 0;
+  Interval rest;
+  // The lowest end that it was asked to shrink to and has dealt with (rest.end may be higher: what it is computing).
+  uint64_t shrunk_to = std::numeric_limits<uint64_t>::max();
+};
+
+struct WorkerReport {
+  std::vector<HeldLease> held;
+  std::vector<uint32_t> free_capacity;  // By slot: how many more leases it can queue.
+  bool draining = false;                // Wants no more work.
+};
+
+struct Grant {
+  LeaseId lease;
+  RoundKey round;
+  uint32_t slot = 0;
+  Interval interval;
+};
+
+struct Shrink {
+  LeaseId lease;
+  uint64_t end = 0;
+};
+
+struct Orders {
+  std::vector<Grant> granted;
+  std::vector<Shrink> shrunk;     // Give back all from `end` on that is not being computed yet, and report what you keep.
+  std::vector<LeaseId> revoked;   // Drop it.
+  bool empty() const { return granted.empty() && shrunk.empty() && revoked.empty(); }
+};
+
+struct ReportedSlice {
+  RoundKey round;
+  Interval interval;
+  LeaseId lease;
+  uint32_t slot = 0;
+  double busy_seconds = 0;
+  std::string payload;
+  std::string digest;  // SHA-256 of the payload, 32 bytes; empty if what the worker sent was not.
+};
+
+struct ExchangeRequest {
+  SessionId session{};
+  uint64_t seq = 0;
+  std::vector<ReportedSlice> slices;
+  WorkerReport report;
+  std::vector<RoundKey> known_rounds;
+  bool no_wait = false;  // Answer at once, even with nothing to say.
+};
+
+enum class SliceVerdict {
+  kCommitted,     // Counted.
+  kRepeat,        // Was counted already.
+  kDisagreement,  // Somebody else's result for the same interval differs; recorded.
+  kOverlap,       // Parts of it are counted already: not counted.
+  kClosed,        // Its round is not open any more.
+  kInvalid,       // Not a possible result.
+};
+
+struct SliceAnswer {
+  SliceVerdict verdict = SliceVerdict::kCommitted;
+  std::string message;  // For kInvalid: what is wrong.
+};
+
+struct RoundInfo {
+  RoundKey key;
+  std::string workload;
+  std::string payload;
+};
+
+struct ExchangeReply {
+  uint64_t seq = 0;
+  std::vector<SliceAnswer> answers;  // One a reported slice, in order.
+  Orders orders;
+  std::vector<RoundInfo> rounds;  // Of granted leases, as far as the worker does not know them.
+  bool drain = false;
+  absl::Duration call_within;  // The next Exchange is due after this.
+};
+
+}  // namespace potluck

@@ -1,0 +1,83 @@
+// What a worker holds and owes: leases in the order of computing, and slices until they are acknowledged.
+//
+// A pure state machine (no thread, clock, socket or process), so that the simulator drives the same code as the worker's
+// session. It outlives sessions: after a coordinator restart the same leases and slices are offered in the next one.
+// Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/exchange.h"
+
+namespace potluck {
+
+class LeaseBook {
+ public:
+  // `capacity` is how many leases a slot queues: one that runs and one that waits hide the way to the coordinator.
+  LeaseBook(size_t slots, uint32_t capacity, size_t max_request_bytes = 2 << 20);
+
+  struct Lease {
+    LeaseId id;
+    RoundKey round;
+    uint32_t slot = 0;
+    uint64_t next = 0;  // First index without a result.
+    uint64_t end = 0;
+    uint64_t shrunk_to = std::numeric_limits<uint64_t>::max();
+    bool started = false;
+  };
+
+  // What the reply asks the executors for.
+  struct Actions {
+    std::vector<LeaseId> cancel;  // Running: stop it; its slot takes up the next lease when told that it has stopped.
+    std::vector<Shrink> shrink;   // Running: call Shrunk with the end that then holds.
+  };
+
+  // ---- The conversation
+  // The request for all that is to be said now. `sent_slices` of it are settled by the reply.
+  ExchangeRequest BuildRequest(SessionId session, uint64_t seq);
+  Actions Apply(const ExchangeRequest& sent, const ExchangeReply& reply);
+  // Whether there is something that the coordinator does not know yet.
+  bool HasNews() const { return news_; }
+
+  // ---- The executors
+  // The lease that the slot shall start now: the front of its queue unless it runs already.
+  std::optional<Lease> NextToStart(uint32_t slot) const;
+  void Started(LeaseId id);
+  // A slice of a lease, which may have been revoked meanwhile: it still may count.
+  void SliceDone(ReportedSlice slice);
+  // The run is over: it reached its end, was cancelled, or failed. What it did not reach goes back.
+  void RunOver(LeaseId id);
+  void Shrunk(LeaseId id, uint64_t asked, uint64_t end);
+
+  // ---- Leaving
+  // Wants no more work: leases not started go back; those running are to be shrunk by the caller.
+  void StartDraining();
+  bool draining() const { return draining_; }
+  // Nothing held, nothing owed.
+  bool IsSettled() const { return leases_.empty() && unacknowledged_.empty(); }
+
+  const RoundInfo* FindRound(RoundKey key) const;
+  const std::vector<Lease>& leases() const { return leases_; }
+  size_t unacknowledged() const { return unacknowledged_.size(); }
+
+ private:
+  Lease* Find(LeaseId id);
+  void Remove(LeaseId id);
+  void ForgetUnusedRounds();
+
+  size_t slots_;
+  uint32_t capacity_;
+  size_t max_request_bytes_;
+  std::vector<Lease> leases_;  // In the order granted; of a slot, the first is the one that runs.
+  std::deque<ReportedSlice> unacknowledged_;
+  std::map<RoundKey, RoundInfo> rounds_;
+  bool draining_ = false;
+  bool news_ = true;
+};
+
+}  // namespace potluck
