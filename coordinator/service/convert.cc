@@ -1,0 +1,98 @@
+#include "coordinator/service/convert.h"
+
+namespace potluck {
+namespace {
+
+int64_t UnixMillis(absl::Time time) {
+  return time == absl::Time() || time == absl::InfiniteFuture() ? 0 : absl::ToUnixMillis(time);
+}
+
+v1::JobStatus::State ToWire(JobState state) {
+  switch (state) {
+    case JobState::kRunning:
+      return v1::JobStatus::RUNNING;
+    case JobState::kPaused:
+      return v1::JobStatus::PAUSED;
+    case JobState::kDone:
+      return v1::JobStatus::DONE;
+    case JobState::kCancelled:
+      return v1::JobStatus::CANCELLED;
+    case JobState::kFailed:
+      return v1::JobStatus::FAILED;
+  }
+  return v1::JobStatus::STATE_UNSPECIFIED;
+}
+
+}  // namespace
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+v1::JobStatus ToWire(const JobView& view) {
+  v1::JobStatus out;
+  out.set_job(static_cast<uint64_t>(view.id));
+  out.set_workload(view.workload);
+  out.set_name(view.name);
+  out.set_state(ToWire(view.state));
+  out.set_message(view.message);
+  out.set_priority(view.priority);
+  out.set_weight(view.weight);
+  out.set_round(view.round);
+  out.set_size(view.size);
+  out.set_committed(view.committed);
+  out.set_cost(view.cost);
+  out.set_committed_cost(view.committed_cost);
+  out.set_rate(view.rate);
+  out.set_workers(view.workers);
+  out.set_disagreements(view.disagreements);
+  out.set_spec(view.spec);
+  out.set_summary(view.summary);
+  for (const Contribution& contribution : view.contributions) {
+    v1::Contribution* wire = out.add_contributions();
+    wire->set_worker(contribution.worker);
+    wire->set_slices(contribution.slices);
+    wire->set_indices(contribution.indices);
+    wire->set_cost(contribution.cost);
+    wire->set_busy_seconds(contribution.busy_seconds);
+  }
+  out.set_submitted_unix_ms(UnixMillis(view.submitted_at));
+  out.set_ended_unix_ms(UnixMillis(view.ended_at));
+  out.set_submitted_by(view.submitted_by);
+  return out;
+}
+
+v1::WorkerStatus ToWire(const WorkerView& view) {
+  v1::WorkerStatus out;
+  out.set_name(view.name);
+  out.set_version(view.version);
+  out.set_platform(view.platform);
+  out.set_token_name(view.token_name);
+  for (const DeviceInfo& device : view.devices) {
+    v1::DeviceStatus* wire = out.add_devices();
+    wire->set_kind(device.kind);
+    wire->set_name(device.name);
+    wire->set_threads(device.threads);
+  }
+  out.set_seconds_since_heard(view.seconds_since_heard);
+  out.set_leases(static_cast<uint32_t>(view.leases));
+  out.set_slices(view.slices);
+  out.set_refused_slices(view.refused_slices);
+  out.set_draining(view.draining);
+  out.set_connected(view.connected);
+  return out;
+}
+
+v1::TokenStatus ToWire(const Tokens::Listed& token) {
+  v1::TokenStatus out;
+  out.set_token(static_cast<uint64_t>(token.created.token));
+  out.set_name(token.created.name);
+  out.set_role(static_cast<v1::TokenRole>(token.created.role));
+  out.set_created_unix_ms(UnixMillis(token.created.at));
+  out.set_expires_unix_ms(UnixMillis(token.created.expires));
+  out.set_revoked(token.revoked);
+  return out;
+}
+
+}  // namespace potluck

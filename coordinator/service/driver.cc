@@ -1,0 +1,183 @@
+#include "coordinator/service/driver.h"
+
+#include <time.h>
+
+#include <utility>
+
+namespace potluck {
+
+Driver::Driver(CoreOptions options, PlannerFactory planners, Store& store, Log log)
+    : store_(store), log_(std::move(log)), core_(std::move(options), std::move(planners)) {}
+
+Driver::~Driver() { Stop(); }
+
+Instant Driver::Now() {
+  // The time that a suspended machine sleeps counts: leases are about what others can rely on.
+  timespec monotonic{};
+  clock_gettime(CLOCK_BOOTTIME, &monotonic);
+  return {absl::TimeFromTimespec(monotonic), absl::Now()};
+}
+
+absl::Status Driver::Recover(const StoreContents& contents) {
+  Do([&contents](Core& core, Instant) { return core.Recover(contents); });
+  return absl::OkStatus();
+}
+
+void Driver::Start() {
+  timer_ = std::thread([this] { KeepDeadlines(); });
+}
+
+void Driver::Stop() {
+  {
+    MutexLock lock(&mutex_);
+    stopped_ = true;
+    changed_.SignalAll();
+  }
+  if (timer_.joinable()) timer_.join();
+  std::map<CallId, ExchangeDone> exchanges;
+  std::map<CallId, RequestDone> requests;
+  {
+    MutexLock lock(&calls_mutex_);
+    exchanges.swap(exchanges_);
+    requests.swap(requests_);
+  }
+  const absl::Status gone = absl::UnavailableError("the coordinator is stopping");
+  for (auto& [call, done] : exchanges) done(gone, {});
+  for (auto& [call, done] : requests) done(gone, {});
+}
+
+void Driver::Do(const Event& event) {
+  {
+    MutexLock lock(&mutex_);
+    if (stopped_) return;
+    outgoing_.push_back(event(core_, Now()));
+    const absl::Time deadline = core_.NextDeadline();
+    if (deadline < deadline_) changed_.SignalAll();
+    deadline_ = deadline;
+    if (performing_) return;  // Whoever performs comes to it.
+    performing_ = true;
+  }
+  Perform();
+}
+
+void Driver::Perform() {
+  for (;;) {
+    Outbox outbox;
+    {
+      MutexLock lock(&mutex_);
+      if (outgoing_.empty()) {
+        performing_ = false;
+        return;
+      }
+      outbox = std::move(outgoing_.front());
+      outgoing_.pop_front();
+    }
+    PerformOne(outbox);
+  }
+}
+
+void Driver::PerformOne(Outbox& outbox) {
+  for (const std::string& sentence : outbox.log) log_(sentence);
+  if (!outbox.fatal.ok()) Fail(outbox.fatal);
+  for (Outbox::AppendFacts& append : outbox.appends) {
+    store_.Append(store_.epoch(), std::move(append.facts),
+                  [this, id = append.id](const absl::Status& status, const std::vector<Verdict>& verdicts) {
+                    Do([&](Core& core, Instant now) { return core.Stored(now, id, status, verdicts); });
+                  });
+  }
+  for (const RoundKey key : outbox.rebuilds) ReadForRebuild(key);
+  for (const Outbox::ExchangeAnswer& answer : outbox.exchanges) Answer(answer);
+  for (const Outbox::RequestAnswer& answer : outbox.requests) Answer(answer);
+  for (const JobId job : outbox.ended_jobs) {
+    if (on_job_ended_) on_job_ended_(job);
+  }
+}
+
+void Driver::ReadForRebuild(RoundKey key) {
+  std::vector<SliceCommitted> slices;
+  const absl::Status read = store_.ForEachSlice(key, [&](const SliceCommitted& slice) { slices.push_back(slice); });
+  if (!read.ok()) return Fail(read);
+  Do([&](Core& core, Instant now) { return core.Rebuild(now, key, slices); });
+}
+
+void Driver::KeepDeadlines() {
+  for (;;) {
+    {
+      MutexLock lock(&mutex_);
+      for (;;) {
+        if (stopped_) return;
+        const absl::Duration wait = deadline_ - Now().monotonic;
+        if (wait <= absl::ZeroDuration()) break;
+        changed_.WaitFor(&mutex_, wait);
+      }
+    }
+    Do([](Core& core, Instant now) { return core.Tick(now); });
+  }
+}
+
+CallId Driver::Await(ExchangeDone done) {
+  MutexLock lock(&calls_mutex_);
+  const CallId call{++last_call_};
+  exchanges_.emplace(call, std::move(done));
+  return call;
+}
+
+CallId Driver::Await(RequestDone done) {
+  MutexLock lock(&calls_mutex_);
+  const CallId call{++last_call_};
+  requests_.emplace(call, std::move(done));
+  return call;
+}
+
+bool Driver::Forget(CallId call) {
+  MutexLock lock(&calls_mutex_);
+  return exchanges_.erase(call) + requests_.erase(call) > 0;
+}
+
+void Driver::Answer(const Outbox::ExchangeAnswer& answer) {
+  ExchangeDone done;
+  {
+    MutexLock lock(&calls_mutex_);
+    const auto it = exchanges_.find(answer.call);
+    if (it == exchanges_.end()) return;
+    done = std::move(it->second);
+    exchanges_.erase(it);
+  }
+  done(answer.status, answer.reply);
+}
+
+void Driver::Answer(const Outbox::RequestAnswer& answer) {
+  RequestDone done;
+  {
+    MutexLock lock(&calls_mutex_);
+    const auto it = requests_.find(answer.call);
+    if (it == requests_.end()) return;
+    done = std::move(it->second);
+    requests_.erase(it);
+  }
+  done(answer.status, answer.job);
+}
+
+void Driver::Append(std::vector<Fact> facts, std::function<void(const absl::Status&)> done) {
+  store_.Append(store_.epoch(), std::move(facts),
+                [this, done = std::move(done)](const absl::Status& status, const std::vector<Verdict>&) {
+                  if (absl::IsAborted(status)) Fail(status);
+                  done(status);
+                });
+}
+
+void Driver::OnJobEnded(std::function<void(JobId)> observer) { on_job_ended_ = std::move(observer); }
+
+void Driver::Fail(const absl::Status& status) {
+  MutexLock lock(&mutex_);
+  if (failure_.ok()) failure_ = status;
+  changed_.SignalAll();
+}
+
+absl::Status Driver::Wait() {
+  MutexLock lock(&mutex_);
+  while (!stopped_ && failure_.ok()) changed_.Wait(&mutex_);
+  return failure_;
+}
+
+}  // namespace potluck

@@ -1,0 +1,89 @@
+// Runs the core in the world: one mutex around it, the clocks, the store, and a thread that keeps its deadlines.
+//
+// Events enter from any thread. What the core wants done is done in the order in which it was wanted, by one thread at a
+// time and with no lock held, so that answers may lead to new events. Thread-safe.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "base/mutex.h"
+#include "coordinator/core/core.h"
+#include "coordinator/store/store.h"
+
+namespace potluck {
+
+class Driver {
+ public:
+  using Log = std::function<void(const std::string&)>;
+  using ExchangeDone = std::function<void(const absl::Status&, const ExchangeReply&)>;
+  using RequestDone = std::function<void(const absl::Status&, JobId)>;
+  using Event = std::function<Outbox(Core&, Instant)>;
+
+  Driver(CoreOptions options, PlannerFactory planners, Store& store, Log log);
+  ~Driver();  // Stops.
+
+  // Takes over what the store holds; before Start.
+  absl::Status Recover(const StoreContents& contents);
+  void Start();
+  // No event has an effect any more; waiting calls are answered as unavailable.
+  void Stop();
+
+  void Do(const Event& event);
+  // Reads the core.
+  template <typename Reader>
+  auto Read(Reader reader) const {
+    MutexLock lock(&mutex_);
+    return reader(static_cast<const Core&>(core_), Now());
+  }
+
+  // Names a call whose answer `done` receives, once, on any thread. Forget it if the answer is not wanted any more: true
+  // if `done` will then not be called.
+  CallId Await(ExchangeDone done);
+  CallId Await(RequestDone done);
+  bool Forget(CallId call);
+
+  // Not an outbox event, but stored like everything: tokens.
+  void Append(std::vector<Fact> facts, std::function<void(const absl::Status&)> done);
+
+  // Called when a job has ended, on any thread.
+  void OnJobEnded(std::function<void(JobId)> observer);
+
+  // Returns when it cannot go on (the reason) or was stopped (Ok).
+  absl::Status Wait();
+
+ private:
+  static Instant Now();
+  void Perform() ABSL_LOCKS_EXCLUDED(mutex_);
+  void PerformOne(Outbox& outbox) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Answer(const Outbox::ExchangeAnswer& answer) ABSL_LOCKS_EXCLUDED(calls_mutex_);
+  void Answer(const Outbox::RequestAnswer& answer) ABSL_LOCKS_EXCLUDED(calls_mutex_);
+  void ReadForRebuild(RoundKey key) ABSL_LOCKS_EXCLUDED(mutex_);
+  void KeepDeadlines() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Fail(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  Store& store_;
+  const Log log_;
+  std::function<void(JobId)> on_job_ended_;  // Set before Start.
+
+  mutable Mutex mutex_;
+  Core core_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Outbox> outgoing_ ABSL_GUARDED_BY(mutex_);
+  bool performing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  CondVar changed_;
+
+  Mutex calls_mutex_;
+  uint64_t last_call_ ABSL_GUARDED_BY(calls_mutex_) = 0;
+  std::map<CallId, ExchangeDone> exchanges_ ABSL_GUARDED_BY(calls_mutex_);
+  std::map<CallId, RequestDone> requests_ ABSL_GUARDED_BY(calls_mutex_);
+
+  std::thread timer_;
+};
+
+}  // namespace potluck

@@ -1,0 +1,287 @@
+#include "coordinator/service/job_service.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/identity.h"
+#include "coordinator/service/convert.h"
+#include "coordinator/service/watch.h"
+#include "coordinator/service/worker_service.h"
+#include "proto/transport_settings.h"
+#include "proto/versions.h"
+
+namespace potluck {
+namespace {
+
+constexpr size_t kMaxSpecBytes = 1 << 20;
+constexpr absl::Duration kShortestWatchInterval = absl::Milliseconds(50);
+
+class Reactor final : public grpc::ServerUnaryReactor {
+ public:
+  void OnDone() override { delete this; }
+};
+
+uint64_t ResidentBytes() {
+  uint64_t pages = 0, resident = 0;
+  if (std::FILE* file = std::fopen("/proc/self/statm", "re"); file != nullptr) {
+    if (std::fscanf(file, "%lu %lu", &pages, &resident) != 2) resident = 0;
+    std::fclose(file);
+  }
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+JobService::JobService(Driver& driver, Store& store, Tokens& tokens, JoinStringMaker join_string)
+    : driver_(driver), store_(store), tokens_(tokens), join_string_(std::move(join_string)) {
+  driver_.OnJobEnded([this](JobId job) { WakeWatches(job); });
+}
+
+bool JobService::Admit(Context* context, Role role, Unary* reactor, Tokens::Authenticated* token) {
+  absl::StatusOr<Tokens::Authenticated> found = RequireRole(*context, tokens_, /*is_joining=*/true, role);
+  if (!found.ok()) {
+    reactor->Finish(ToGrpc(found.status()));
+    return false;
+  }
+  if (token != nullptr) *token = *std::move(found);
+  return true;
+}
+
+void JobService::Request(Unary* reactor, std::function<Outbox(Core&, Instant, CallId)> event,
+                         std::function<void(JobId)> answer) {
+  const CallId call = driver_.Await(
+      Driver::RequestDone([reactor, answer = std::move(answer)](const absl::Status& status, JobId job) {
+        if (status.ok() && answer) answer(job);
+        reactor->Finish(ToGrpc(status));
+      }));
+  driver_.Do([&event, call](Core& core, Instant now) { return event(core, now, call); });
+}
+
+// ---- Jobs
+
+grpc::ServerUnaryReactor* JobService::Submit(Context* context, const v1::SubmitRequest* request,
+                                             v1::SubmitReply* reply) {
+  auto* reactor = new Reactor;
+  Tokens::Authenticated token;
+  if (!Admit(context, Role::kAdmin, reactor, &token)) return reactor;
+  const auto refuse = [reactor](const std::string& why) {
+    reactor->Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, why));
+    return reactor;
+  };
+  if (request->request_id().size() < 8 || request->request_id().size() > 128) {
+    return refuse(absl::StrCat("request_id has ", request->request_id().size(), " characters; allowed are 8 to 128"));
+  }
+  if (!request->name().empty()) {
+    if (absl::Status name = ValidateName(request->name()); !name.ok()) return refuse(std::string(name.message()));
+  }
+  if (request->spec().size() > kMaxSpecBytes) return refuse("the specification is longer than 1 MiB");
+  const double weight = request->weight() == 0 ? 1 : request->weight();
+  if (!(weight > 0 && weight <= 1000)) {
+    return refuse(absl::StrCat("weight is ", weight, "; allowed is more than 0 and at most 1000"));
+  }
+  JobSubmitted job;
+  job.request_id = request->request_id();
+  job.workload = request->workload();
+  job.name = request->name();
+  job.spec = request->spec();
+  job.submitted_by = token.name;
+  job.priority = request->priority();
+  job.weight = weight;
+  Request(
+      reactor, [&job](Core& core, Instant now, CallId call) { return core.Submit(now, call, std::move(job)); },
+      [reply](JobId id) { reply->set_job(static_cast<uint64_t>(id)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::List(Context* context, const v1::ListRequest*, v1::ListReply* reply) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kViewer, reactor)) return reactor;
+  for (const JobView& view : driver_.Read([](const Core& core, Instant) { return core.Jobs(); })) {
+    *reply->add_jobs() = ToWire(view);
+  }
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::JobStatus>* JobService::Watch(Context* context, const v1::WatchRequest* request) {
+  absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/true, Role::kViewer);
+  if (!token.ok()) return new WatchReactor(*this, ToGrpc(token.status()));
+  const absl::Duration interval = absl::Milliseconds(request->interval_ms() == 0 ? 500 : request->interval_ms());
+  return new WatchReactor(*this, JobId{request->job()}, std::max(interval, kShortestWatchInterval));
+}
+
+grpc::ServerUnaryReactor* JobService::Change(Context* context, const v1::ChangeRequest* request, v1::Empty*) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  Core::Settings settings;
+  if (request->has_paused()) settings.paused = request->paused();
+  if (request->has_priority()) settings.priority = request->priority();
+  if (request->has_weight()) settings.weight = request->weight();
+  Request(reactor, [&](Core& core, Instant now, CallId call) {
+    return core.Change(now, call, JobId{request->job()}, settings);
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::Cancel(Context* context, const v1::JobRef* request, v1::Empty*) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  Request(reactor,
+          [&](Core& core, Instant now, CallId call) { return core.Cancel(now, call, JobId{request->job()}); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::Delete(Context* context, const v1::JobRef* request, v1::Empty*) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  Request(reactor,
+          [&](Core& core, Instant now, CallId call) { return core.Delete(now, call, JobId{request->job()}); });
+  return reactor;
+}
+
+// ---- Workers
+
+grpc::ServerUnaryReactor* JobService::ListWorkers(Context* context, const v1::Empty*, v1::ListWorkersReply* reply) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kViewer, reactor)) return reactor;
+  for (const WorkerView& view : driver_.Read([](const Core& core, Instant now) { return core.Workers(now); })) {
+    *reply->add_workers() = ToWire(view);
+  }
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::DrainWorker(Context* context, const v1::DrainWorkerRequest* request,
+                                                  v1::Empty*) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  absl::Status drained = absl::UnavailableError("the coordinator is stopping");
+  driver_.Do([&](Core& core, Instant now) {
+    Outbox outbox;
+    drained = core.Drain(request->name(), outbox, now);
+    return outbox;
+  });
+  reactor->Finish(ToGrpc(drained));
+  return reactor;
+}
+
+// ---- Tokens
+
+grpc::ServerUnaryReactor* JobService::CreateToken(Context* context, const v1::CreateTokenRequest* request,
+                                                  v1::CreateTokenReply* reply) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  if (request->role() < v1::TOKEN_ROLE_WORKER || request->role() > v1::TOKEN_ROLE_ADMIN) {
+    reactor->Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "role is unknown; allowed are worker, viewer, admin"));
+    return reactor;
+  }
+  const absl::Duration lifetime =
+      request->lifetime_seconds() == 0 ? absl::InfiniteDuration() : absl::Seconds(request->lifetime_seconds());
+  absl::StatusOr<Tokens::Created> created =
+      tokens_.Create(request->name(), static_cast<Role>(request->role()), lifetime, absl::Now());
+  if (!created.ok()) {
+    reactor->Finish(ToGrpc(created.status()));
+    return reactor;
+  }
+  const TokenId id = created->fact.token;
+  driver_.Append({created->fact}, [this, reactor, reply, id, secret = created->secret](const absl::Status& status) {
+    if (status.ok()) {
+      reply->set_join_string(join_string_(secret));
+      reply->set_token(static_cast<uint64_t>(id));
+    } else {
+      tokens_.Forget(id);
+    }
+    reactor->Finish(ToGrpc(status));
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::ListTokens(Context* context, const v1::Empty*, v1::ListTokensReply* reply) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  for (const Tokens::Listed& token : tokens_.List()) *reply->add_tokens() = ToWire(token);
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::RevokeToken(Context* context, const v1::RevokeTokenRequest* request,
+                                                  v1::Empty*) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  std::vector<TokenId> matching;
+  uint64_t number = 0;
+  const bool is_number = absl::SimpleAtoi(request->name_or_id(), &number);
+  for (const Tokens::Listed& token : tokens_.List()) {
+    const bool is_named = token.created.name == request->name_or_id() && !token.revoked;
+    if (is_named || (is_number && token.created.token == TokenId{number})) matching.push_back(token.created.token);
+  }
+  const auto refuse = [reactor](grpc::StatusCode code, const std::string& why) {
+    reactor->Finish(grpc::Status(code, why));
+    return reactor;
+  };
+  if (matching.empty()) {
+    return refuse(grpc::StatusCode::NOT_FOUND, absl::StrCat("there is no token \"", request->name_or_id(), "\""));
+  }
+  if (matching.size() > 1) {
+    return refuse(grpc::StatusCode::FAILED_PRECONDITION,
+                  absl::StrCat(matching.size(), " tokens are named \"", request->name_or_id(),
+                               "\"; revoke by number (potluck token list)"));
+  }
+  const TokenId id = matching.front();
+  absl::StatusOr<TokenRevoked> revoked = tokens_.Revoke(id, absl::Now());
+  if (!revoked.ok()) {
+    reactor->Finish(ToGrpc(revoked.status()));
+    return reactor;
+  }
+  driver_.Do([id](Core& core, Instant now) { return core.DropSessionsOf(now, id); });
+  driver_.Append({*revoked}, [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::About(Context* context, const v1::Empty*, v1::AboutReply* reply) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kViewer, reactor)) return reactor;
+  reply->set_version(kVersion);
+  reply->set_epoch(static_cast<uint64_t>(store_.epoch()));
+  reply->set_workers(static_cast<uint32_t>(
+      driver_.Read([](const Core& core, Instant now) { return core.Workers(now).size(); })));
+  reply->set_store_bytes(store_.SizeBytes());
+  reply->set_resident_bytes(ResidentBytes());
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+// ---- Watches
+
+void JobService::AddWatch(WatchReactor* watch, JobId job) {
+  MutexLock lock(&mutex_);
+  watches_.emplace(job, watch);
+}
+
+void JobService::RemoveWatch(WatchReactor* watch, JobId job) {
+  MutexLock lock(&mutex_);
+  for (auto [it, end] = watches_.equal_range(job); it != end; ++it) {
+    if (it->second != watch) continue;
+    watches_.erase(it);
+    return;
+  }
+}
+
+// A watch removes itself before it is deleted, and needs the mutex for that: so those found here are alive meanwhile.
+void JobService::WakeWatches(JobId job) {
+  MutexLock lock(&mutex_);
+  for (auto [it, end] = watches_.equal_range(job); it != end; ++it) it->second->Wake(/*is_over=*/false);
+}
+
+void JobService::Stop() {
+  MutexLock lock(&mutex_);
+  stopped_ = true;
+  for (const auto& [job, watch] : watches_) watch->Wake(/*is_over=*/true);
+}
+
+}  // namespace potluck

@@ -1,0 +1,35 @@
+// The gRPC face towards workers: Join and Exchange. Checks tokens, translates, and hands events to the driver.
+//
+// Asynchronous (callback API): a held Exchange costs memory, no thread. Thread-safe; borrows driver and tokens.
+#pragma once
+
+#include "absl/time/time.h"
+#include "coordinator/service/driver.h"
+#include "coordinator/tokens.h"
+#include "proto/workers.grpc.pb.h"
+
+namespace potluck {
+
+// The caller's token, if its role is `role`; PermissionDenied names both roles otherwise.
+absl::StatusOr<Tokens::Authenticated> RequireRole(const grpc::ServerContextBase& context, const Tokens& tokens,
+                                                  bool is_joining, Role role);
+
+class WorkerService final : public v1::Workers::CallbackService {
+ public:
+  WorkerService(Driver& driver, const Tokens& tokens, const CoreOptions& options)
+      : driver_(driver), tokens_(tokens), options_(options) {}
+
+  grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context, const v1::JoinRequest* request,
+                                 v1::JoinReply* reply) override;
+  grpc::ServerUnaryReactor* Exchange(grpc::CallbackServerContext* context, const v1::ExchangeRequest* request,
+                                     v1::ExchangeReply* reply) override;
+
+ private:
+  void DoJoin(const Tokens::Authenticated& token, const v1::JoinRequest& request, v1::JoinReply& reply);
+
+  Driver& driver_;
+  const Tokens& tokens_;
+  const CoreOptions options_;
+};
+
+}  // namespace potluck

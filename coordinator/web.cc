@@ -1,0 +1,262 @@
+#include "coordinator/web.h"
+
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http.hpp>
+#include <boost/beast/ssl.hpp>
+#include <chrono>
+#include <exception>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/mutex.h"
+
+namespace potluck {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+namespace ssl = asio::ssl;
+using boost::system::error_code;
+using Response = http::response<http::string_body>;
+
+constexpr char kHttp11[] = "\x08http/1.1";
+
+// A client that names protocols must name HTTP/1.1; one that names none gets it.
+int ChooseProtocol(SSL*, const unsigned char** chosen, unsigned char* length, const unsigned char* offered,
+                   unsigned int offered_length, void*) {
+  const auto* ours = reinterpret_cast<const unsigned char*>(kHttp11);
+  unsigned char* found = nullptr;
+  if (SSL_select_next_proto(&found, length, ours, sizeof kHttp11 - 1, offered, offered_length) !=
+      OPENSSL_NPN_NEGOTIATED) {
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+  *chosen = found;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+error_code Configure(ssl::context& context, const Identity& identity) {
+  error_code error;
+  context.use_certificate_chain(asio::buffer(identity.certificate_pem), error);
+  if (!error) context.use_private_key(asio::buffer(identity.key_pem), ssl::context::pem, error);
+  SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_3_VERSION);
+  SSL_CTX_set_alpn_select_cb(context.native_handle(), &ChooseProtocol, nullptr);
+  return error;
+}
+
+WebRequest ToWebRequest(const http::request<http::string_body>& request) {
+  WebRequest result;
+  result.method = std::string(request.method() == http::verb::head ? "GET" : request.method_string());
+  const std::string target(request.target());
+  const size_t question = target.find('?');
+  result.path = target.substr(0, question);
+  if (question != std::string::npos) result.query = target.substr(question + 1);
+  result.authorization = std::string(request[http::field::authorization]);
+  result.body = request.body();
+  return result;
+}
+
+WebResponse Plain(int status, absl::string_view sentence) {
+  WebResponse response;
+  response.status = status;
+  response.body = absl::StrCat(sentence, "\n");
+  return response;
+}
+
+// What the server shares with its connections.
+struct Shared {
+  WebServerOptions options;
+  std::atomic<size_t> connections{0};
+};
+
+// One connection: handshake, then read, answer, read ... Kept alive by the handler of the operation in progress.
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  Session(asio::ip::tcp::socket socket, ssl::context& context, Shared& shared)
+      : shared_(shared), stream_(std::move(socket), context) {
+    ++shared_.connections;
+  }
+  ~Session() { --shared_.connections; }
+
+  void Run() {
+    SetDeadline();
+    stream_.async_handshake(ssl::stream_base::server, [self = shared_from_this()](error_code error) {
+      if (!error) self->Read();
+    });
+  }
+
+ private:
+  void SetDeadline() {
+    beast::get_lowest_layer(stream_).expires_after(std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+        absl::ToChronoNanoseconds(shared_.options.step_deadline)));
+  }
+
+  void Read() {
+    parser_.emplace();
+    parser_->header_limit(static_cast<uint32_t>(shared_.options.max_header));
+    parser_->body_limit(shared_.options.max_body);
+    SetDeadline();
+    http::async_read(stream_, buffer_, *parser_,
+                     [self = shared_from_this()](error_code error, size_t) { self->OnRead(error); });
+  }
+
+  void OnRead(error_code error) {
+    if (!error) return Answer();
+    if (error == http::error::end_of_stream) return Close();
+    if (error == http::error::header_limit) return Send(Plain(431, "The request's header is too long."), false, false);
+    if (error == http::error::body_limit) return Send(Plain(413, "The request's body is too long."), false, false);
+    if (error.category() == make_error_code(http::error::bad_method).category() &&
+        error != http::error::partial_message) {
+      return Send(Plain(400, "The request is not valid HTTP/1.1."), false, false);
+    }
+    // Timed out or broken: nobody is there to be told.
+  }
+
+  void Answer() {
+    const http::request<http::string_body>& request = parser_->get();
+    WebResponse response;
+    try {
+      response = shared_.options.route(ToWebRequest(request));
+    } catch (const std::exception&) {
+      response = Plain(500, "The coordinator could not answer this request.");
+    }
+    Send(std::move(response), request.method() == http::verb::head, request.keep_alive());
+  }
+
+  void Send(WebResponse response, bool head, bool keep_alive) {
+    response_ = Response(static_cast<http::status>(response.status), 11);
+    response_.set(http::field::server, "potluck");
+    response_.set(http::field::content_type, response.content_type);
+    response_.set(http::field::cache_control, "no-store");
+    response_.set("X-Content-Type-Options", "nosniff");
+    response_.keep_alive(keep_alive);
+    response_.content_length(response.body.size());
+    if (!head) response_.body() = std::move(response.body);
+    SetDeadline();
+    http::async_write(stream_, response_, [self = shared_from_this(), keep_alive](error_code error, size_t) {
+      if (error) return;
+      if (keep_alive) {
+        self->Read();
+      } else {
+        self->Close();
+      }
+    });
+  }
+
+  void Close() {
+    SetDeadline();
+    stream_.async_shutdown([self = shared_from_this()](error_code) {});
+  }
+
+  Shared& shared_;
+  beast::ssl_stream<beast::tcp_stream> stream_;
+  beast::flat_buffer buffer_;
+  std::optional<http::request_parser<http::string_body>> parser_;
+  Response response_;
+};
+
+}  // namespace
+
+WebResponse WelcomeRoute(const WebRequest& request) {
+  if (request.path == "/" && request.method == "GET") {
+    return Plain(200, "This is a Potluck coordinator; workers join with `potluck join`, see README.");
+  }
+  return Plain(404, "There is nothing here.");
+}
+
+class WebServer::Impl {
+ public:
+  explicit Impl(WebServerOptions options) : tls_(ssl::context::tls_server) { shared_.options = std::move(options); }
+  ~Impl() { Stop(); }
+
+  error_code Start(const Identity& identity) {
+    if (const error_code error = Configure(tls_, identity)) return error;
+    work_.emplace(asio::make_work_guard(*context_));
+    thread_ = std::thread([context = &*context_] { context->run(); });
+    return {};
+  }
+
+  void Serve(int fd) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(&mutex_);
+    if (stopped_ || shared_.connections >= shared_.options.max_connections) {
+      close(fd);
+      return;
+    }
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+    asio::ip::tcp::socket socket(*context_);
+    error_code error;
+    socket.assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd, error);
+    if (error) {
+      close(fd);
+      return;
+    }
+    try {
+      auto session = std::make_shared<Session>(std::move(socket), tls_, shared_);
+      asio::post(*context_, [session] { session->Run(); });
+    } catch (const std::exception&) {
+      // No memory for another TLS connection: the socket has closed itself.
+    }
+  }
+
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock stopping(&stop_mutex_);
+    {
+      MutexLock lock(&mutex_);
+      stopped_ = true;
+    }
+    if (!context_.has_value()) return;
+    context_->stop();
+    if (thread_.joinable()) thread_.join();
+    work_.reset();
+    context_.reset();  // With it go the handlers, and with them the sessions.
+  }
+
+ private:
+  Shared shared_;
+  ssl::context tls_;
+  // Reset by Stop only, once `stopped_` keeps Serve away from it.
+  std::optional<asio::io_context> context_{std::in_place};
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
+  std::thread thread_;
+  Mutex stop_mutex_;  // Held while stopping, so that a second Stop returns no earlier than the first.
+  Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+absl::StatusOr<std::unique_ptr<WebServer>> WebServer::Create(const Identity& identity, WebServerOptions options) {
+  std::unique_ptr<Impl> impl;
+  error_code error;
+  try {
+    impl = std::make_unique<Impl>(std::move(options));
+    error = impl->Start(identity);
+  } catch (const boost::system::system_error& thrown) {
+    error = thrown.code();
+  }
+  if (error) return absl::InternalError(absl::StrCat("cannot start the web server: ", error.message()));
+  return std::unique_ptr<WebServer>(new WebServer(std::move(impl)));
+}
+
+WebServer::WebServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+WebServer::~WebServer() = default;
+
+void WebServer::Serve(int fd) { impl_->Serve(fd); }
+void WebServer::Stop() { impl_->Stop(); }
+
+}  // namespace potluck
