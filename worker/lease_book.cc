@@ -129,6 +129,11 @@ void LeaseBook::Shrunk(LeaseId id, uint64_t asked, uint64_t end) {
   if (!lease->started && lease->next == lease->end) Remove(id);
 }
 
+void LeaseBook::GiveBack(uint32_t slot) {
+  news_ = true;
+  std::erase_if(leases_, [slot](const Lease& lease) { return lease.slot == slot && !lease.started; });
+}
+
 void LeaseBook::StartDraining() {
   draining_ = true;
   news_ = true;

@@ -53,6 +53,8 @@ class LeaseBook {
   // The run is over: it reached its end, was cancelled, or failed. What it did not reach goes back.
   void RunOver(LeaseId id);
   void Shrunk(LeaseId id, uint64_t asked, uint64_t end);
+  // The slot cannot compute for now: what it has not started goes back.
+  void GiveBack(uint32_t slot);
 
   // ---- Leaving
   // Wants no more work: leases not started go back; those running are to be shrunk by the caller.

@@ -120,7 +120,7 @@ TEST_F(CoreTest, AUnitGoesFromSubmitToResult) {
   Submit();
   Join();
   EXPECT_EQ(Exchange(1, Request(1)), "grant [0, 4); round fake; ");
-  EXPECT_EQ(Exchange(2, Request(2, {Slice({0, 4})})), "slice 0; grant [4, 5); round fake; ");
+  EXPECT_EQ(Exchange(2, Request(2, {Slice({0, 4})})), "slice 0; grant [4, 6); round fake; ");
   EXPECT_EQ(Exchange(3, Request(3, {Slice({4, 5}, {1, 2}), Slice({5, 8}, {1, 2})})), "slice 0; slice 0; ");
   const std::optional<JobView> job = core_->Find(JobId{1});
   EXPECT_EQ(job->state, JobState::kDone);
@@ -139,7 +139,7 @@ TEST_F(CoreTest, NothingIsAcknowledgedBeforeItIsStored) {
   EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
   hold_store_ = false;
   Store(held_.at(0));
-  EXPECT_EQ(Answer(CallId{2}), "slice 0; grant [4, 5); round fake; ");
+  EXPECT_EQ(Answer(CallId{2}), "slice 0; grant [4, 6); round fake; ");
 }
 
 TEST_F(CoreTest, ARepeatedSeqGetsTheStoredAnswer) {

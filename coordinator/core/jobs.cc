@@ -73,6 +73,7 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
 
 JobView Describe(const Job& job) {
   JobView view = job.final_view;
+  view.contributions.clear();
   view.id = job.submitted.job;
   view.workload = job.submitted.workload;
   view.name = job.submitted.name;

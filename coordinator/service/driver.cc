@@ -1,8 +1,8 @@
 #include "coordinator/service/driver.h"
 
-#include <time.h>
-
 #include <utility>
+
+#include "base/clock.h"
 
 namespace potluck {
 
@@ -11,12 +11,7 @@ Driver::Driver(CoreOptions options, PlannerFactory planners, Store& store, Log l
 
 Driver::~Driver() { Stop(); }
 
-Instant Driver::Now() {
-  // The time that a suspended machine sleeps counts: leases are about what others can rely on.
-  timespec monotonic{};
-  clock_gettime(CLOCK_BOOTTIME, &monotonic);
-  return {absl::TimeFromTimespec(monotonic), absl::Now()};
-}
+Instant Driver::Now() { return {MonotonicNow(), absl::Now()}; }
 
 absl::Status Driver::Recover(const StoreContents& contents) {
   Do([&contents](Core& core, Instant) { return core.Recover(contents); });

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "coordinator/store/backup.h"
 #include "coordinator/store/fact_reader.h"
 #include "coordinator/store/schema.h"
 
@@ -43,25 +44,6 @@ absl::Status LimitSize(Database& db, uint64_t max_bytes) {
   if (max_bytes == 0) return absl::OkStatus();
   db.ReadInteger(absl::StrCat("PRAGMA max_page_count = ", std::max<uint64_t>(1, max_bytes / kPageBytes)).c_str());
   return db.status();
-}
-
-// Makes `temporary` a complete copy of the database.
-absl::Status CopyDatabase(const std::string& file, const std::string& temporary) {
-  unlink(temporary.c_str());
-  {
-    // SQLite writes into an empty file that is there: made here, so that nobody else may ever read it.
-    const Descriptor created(open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (created.get() < 0) return FileError("create", temporary, errno);
-  }
-  absl::StatusOr<std::unique_ptr<Database>> source = Database::Open(file, Database::Mode::kReadWrite);
-  if (!source.ok()) return source.status();
-  Query copy(**source, "VACUUM INTO ?");
-  copy.With(Text{temporary}).Run();
-  if (!(*source)->status().ok()) {
-    return absl::Status((*source)->status().code(),
-                        absl::StrCat("cannot write the backup ", temporary, ": ", (*source)->status().message()));
-  }
-  return SyncFile(temporary);
 }
 
 }  // namespace
@@ -155,20 +137,7 @@ absl::Status SqliteStore::ForEachSlice(RoundKey key, const std::function<void(co
   return ReadSlices(**database, key, visit);
 }
 
-absl::Status SqliteStore::BackUp(const std::string& file) {
-  const auto exists = [&file] {
-    return absl::AlreadyExistsError(absl::StrCat(file, " is there already; choose another name for the backup"));
-  };
-  if (FileExists(file)) return exists();
-  const std::string temporary = absl::StrCat(file, ".partial");
-  absl::Status status = CopyDatabase(file_, temporary);
-  // Unlike a rename, a link never replaces a file that appeared meanwhile.
-  if (status.ok() && link(temporary.c_str(), file.c_str()) != 0) {
-    status = errno == EEXIST ? exists() : FileError("create", file, errno);
-  }
-  unlink(temporary.c_str());
-  return status.ok() ? SyncDirectory(DirectoryOf(file)) : status;
-}
+absl::Status SqliteStore::BackUp(const std::string& file) { return BackUpDatabase(file_, file); }
 
 uint64_t SqliteStore::SizeBytes() { return FileSize(file_) + FileSize(absl::StrCat(file_, "-wal")); }
 

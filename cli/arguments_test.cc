@@ -1,0 +1,137 @@
+#include "cli/arguments.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+
+namespace potluck {
+namespace {
+
+using testing::HasSubstr;
+
+struct Fixture {
+  int n = 0;
+  std::optional<int> workers;
+  int priority = 0;
+  double weight = 1;
+  absl::Duration time;
+  std::string algorithm = "backtracking";
+  bool json = false;
+  Arguments arguments{"nqueens", "Counts."};
+
+  Fixture() {
+    arguments.Positional("N", WholeNumber(&n, 1, 32), "queens");
+    arguments.Flag("--local-workers", "K", WholeNumber(&workers, 1, 256), "workers", "one a device");
+    arguments.Flag("--priority", "P", WholeNumber(&priority, -1000, 1000), "rank", "0");
+    arguments.Flag("--weight", "W", RealNumber(&weight, 0.5, 2), "share", "1");
+    arguments.Flag("--ends-in", "TIME", TimeSpan(&time), "end", "not known");
+    arguments.Flag("--algorithm", "A", OneOf(&algorithm, {"backtracking", "meet"}), "how", "backtracking");
+    arguments.Switch("--json", &json, "as JSON");
+    arguments.HiddenSwitch("--secret", &secret);
+  }
+
+  bool secret = false;
+
+  std::string Error(const Args& args) {
+    const absl::Status status = arguments.Parse(args);
+    return status.ok() ? "ok" : std::string(status.message());
+  }
+};
+
+TEST(ArgumentsTest, ReadsPositionalsFlagsAndSwitchesInAnyOrder) {
+  Fixture f;
+  EXPECT_EQ(f.Error({"--json", "--local-workers", "2", "16", "--priority=-5", "--ends-in", "12h"}), "ok");
+  EXPECT_EQ(f.n, 16);
+  EXPECT_EQ(f.workers, 2);
+  EXPECT_EQ(f.priority, -5);
+  EXPECT_EQ(f.time, absl::Hours(12));
+  EXPECT_TRUE(f.json);
+}
+
+TEST(ArgumentsTest, EveryBadBoardIsToldWithWhatIsAllowed) {
+  for (const std::string text : {"0", "-1", "33", "1e99", "eight", "", "+8", " 8", "8.0", "99999999999999999999"}) {
+    Fixture f;
+    EXPECT_EQ(f.Error({text}), "N is \"" + text + "\"; allowed is a whole number from 1 to 32");
+    EXPECT_EQ(f.n, 0) << text;
+  }
+}
+
+TEST(ArgumentsTest, AMissingBoardIsTold) {
+  EXPECT_EQ(Fixture().Error({}), "N is missing; allowed is a whole number from 1 to 32");
+}
+
+TEST(ArgumentsTest, FlagValuesOutOfRangeAreTold) {
+  for (const std::string text : {"0", "257", "-3", "two"}) {
+    EXPECT_EQ(Fixture().Error({"8", "--local-workers", text}),
+              "--local-workers is \"" + text + "\"; allowed is a whole number from 1 to 256");
+  }
+  EXPECT_EQ(Fixture().Error({"8", "--weight", "nan"}), "--weight is \"nan\"; allowed is a number from 0.5 to 2");
+  EXPECT_EQ(Fixture().Error({"8", "--algorithm", "magic"}), "--algorithm is \"magic\"; allowed is backtracking or meet");
+  EXPECT_THAT(Fixture().Error({"8", "--ends-in", "12"}), HasSubstr("--ends-in is \"12\"; allowed is a number and its unit"));
+  EXPECT_THAT(Fixture().Error({"8", "--ends-in", "0s"}), HasSubstr("allowed is"));
+  EXPECT_EQ(Fixture().Error({"8", "--json=yes"}), "--json is \"yes\"; allowed is no value");
+}
+
+TEST(ArgumentsTest, AFlagWithoutItsValueIsTold) {
+  EXPECT_EQ(Fixture().Error({"8", "--local-workers"}),
+            "the value of --local-workers is missing; allowed is a whole number from 1 to 256");
+  EXPECT_EQ(Fixture().Error({"8", "--local-workers", "--json"}),
+            "the value of --local-workers is missing; allowed is a whole number from 1 to 256");
+}
+
+TEST(ArgumentsTest, AnUnknownFlagIsToldWithTheNearest) {
+  EXPECT_THAT(Fixture().Error({"8", "--local-worker", "2"}),
+              HasSubstr("\"--local-worker\" is not a flag of `potluck nqueens`; the nearest is --local-workers"));
+  EXPECT_THAT(Fixture().Error({"8", "--secre"}), testing::Not(HasSubstr("--secret")));
+}
+
+TEST(ArgumentsTest, OneArgumentTooManyIsTold) {
+  EXPECT_EQ(Fixture().Error({"8", "9"}), "\"9\" is one argument too many for `potluck nqueens`, which takes 1");
+}
+
+TEST(ArgumentsTest, TimeSpansHaveUnits) {
+  for (const auto& [text, span] : std::vector<std::pair<std::string, absl::Duration>>{
+           {"90s", absl::Seconds(90)}, {"1.5min", absl::Seconds(90)}, {"7d", absl::Hours(168)}}) {
+    Fixture f;
+    EXPECT_EQ(f.Error({"8", "--ends-in", text}), "ok");
+    EXPECT_EQ(f.time, span) << text;
+  }
+}
+
+TEST(ArgumentsTest, HelpNamesEveryFlagItsValuesAndDefaultButNoHiddenOne) {
+  Fixture f;
+  const std::string help = f.arguments.Help();
+  EXPECT_THAT(help, HasSubstr("potluck nqueens N [FLAG...]"));
+  EXPECT_THAT(help, HasSubstr("--local-workers K         workers: a whole number from 1 to 256 (default: one a device)"));
+  EXPECT_THAT(help, testing::Not(HasSubstr("secret")));
+  EXPECT_EQ(f.Error({"--help"}), "ok");
+  EXPECT_TRUE(f.arguments.help_wanted());
+}
+
+int Succeed(const Args& args) { return args == Args{"a", "b"} ? kExitOk : kExitFailed; }
+
+TEST(CommandsTest, ACommandGetsWhatFollowsItsName) {
+  EXPECT_EQ(RunCommand("", {{"go", "goes", Succeed}}, {"go", "a", "b"}), kExitOk);
+}
+
+TEST(CommandsTest, AnUnknownCommandIsToldWithTheNearest) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(RunCommand("jobs", {{"list", "lists", Succeed}, {"watch", "watches", Succeed}}, {"wacth"}), kExitUsage);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "potluck: \"wacth\" is not a command of `potluck jobs`; the nearest is watch (`potluck jobs --help` lists "
+            "them)\n");
+}
+
+TEST(ExitCodeTest, FollowsTheKindOfError) {
+  EXPECT_EQ(ExitCodeFor(absl::OkStatus()), 0);
+  EXPECT_EQ(ExitCodeFor(absl::NotFoundError("x")), 1);
+  EXPECT_EQ(ExitCodeFor(absl::UnavailableError("x")), 3);
+  EXPECT_EQ(ExitCodeFor(absl::UnauthenticatedError("x")), 5);
+  EXPECT_EQ(ExitCodeFor(absl::PermissionDeniedError("x")), 5);
+  EXPECT_EQ(ExitCodeFor(absl::CancelledError("x")), 130);
+}
+
+}  // namespace
+}  // namespace potluck

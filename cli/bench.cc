@@ -1,0 +1,14 @@
+// `potluck bench`: picks the benchmark.
+#include "cli/bench_coordinator.h"
+#include "cli/commands.h"
+
+namespace potluck {
+
+int RunBench(const Args& args) {
+  return RunCommand("bench",
+                    {{"nqueens", "the N-Queens kernel alone, in this process", RunBenchNQueens},
+                     {"coordinator", "a coordinator under many simulated workers", BenchCoordinator}},
+                    args);
+}
+
+}  // namespace potluck

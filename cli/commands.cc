@@ -1,0 +1,64 @@
+#include "cli/commands.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "cli/exit_code.h"
+#include "cli/output.h"
+#include "cli/suggest.h"
+
+namespace potluck {
+namespace {
+
+std::string Prefix(const std::string& group) { return group.empty() ? "potluck" : absl::StrCat("potluck ", group); }
+
+void PrintHelp(const std::string& group, const std::vector<Command>& commands) {
+  std::vector<std::vector<std::string>> rows;
+  for (const Command& command : commands) {
+    if (!command.summary.empty()) rows.push_back({absl::StrCat("  ", command.name), command.summary});
+  }
+  std::printf("%s COMMAND [ARGUMENT...]\n\n%s\n`%s COMMAND --help` says what a command takes.\n", Prefix(group).c_str(),
+              Table(rows).c_str(), Prefix(group).c_str());
+  if (!group.empty()) return;
+  std::printf(
+      "\nExit codes: 0 done; 1 failed; 2 a command, flag or value that is not allowed; 3 the coordinator cannot be\n"
+      "reached; 4 no protocol version in common with it; 5 it refuses the token, its role or the key; 130 interrupted.\n");
+}
+
+}  // namespace
+
+int RunCommand(const std::string& group, const std::vector<Command>& commands, const Args& args) {
+  std::vector<std::string> known;
+  for (const Command& command : commands) {
+    if (!command.summary.empty()) known.push_back(command.name);
+  }
+  if (args.empty()) {
+    return FailUsage(absl::InvalidArgumentError(
+        absl::StrCat("the command after `", Prefix(group), "` is missing (`", Prefix(group), " --help` lists them)")));
+  }
+  if (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
+    PrintHelp(group, commands);
+    return kExitOk;
+  }
+  for (const Command& command : commands) {
+    if (command.name == args[0]) return command.run(Args(args.begin() + 1, args.end()));
+  }
+  return FailUsage(absl::InvalidArgumentError(
+      absl::StrCat("\"", Printable(args[0]), "\" is not a command of `", Prefix(group), "`; the nearest is ",
+                   Nearest(args[0], known), " (`", Prefix(group), " --help` lists them)")));
+}
+
+void CoordinatorFlags::Declare(Arguments& arguments) {
+  arguments.Flag("--coordinator", "X",
+                 {"a join string, a file that holds one, or - for standard input", Text(&coordinator).read},
+                 "the coordinator", "the environment's POTLUCK_COORDINATOR");
+  arguments.Switch("--json", &json, "one JSON object on standard output");
+}
+
+void PrintJson(const nlohmann::ordered_json& json) {
+  // What is not UTF-8 is replaced: a name must not make the output fail.
+  std::printf("%s\n", json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+}
+
+}  // namespace potluck

@@ -1,0 +1,49 @@
+// The table of commands, and what they share: finding one by its name, and reaching a coordinator.
+//
+// A command is a function from its arguments (after its own name) to an exit code (exit_code.h). It prints its result on
+// standard output and everything else on standard error. It runs once, in the main thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/arguments.h"
+
+namespace potluck {
+
+struct Command {
+  std::string name;
+  std::string summary;  // Empty: hidden, for other processes.
+  int (*run)(const Args& args);
+};
+
+// Runs the command that `args` begins with. `group` is what was typed before it ("jobs"; empty at the top). An unknown
+// one is told with the nearest that exists.
+int RunCommand(const std::string& group, const std::vector<Command>& commands, const Args& args);
+
+int RunBench(const Args& args);
+int RunBenchNQueens(const Args& args);
+int RunBackup(const Args& args);
+int RunExecutor(const Args& args);
+int RunJobs(const Args& args);
+int RunJoin(const Args& args);
+int RunNQueens(const Args& args);
+int RunServe(const Args& args);
+int RunToken(const Args& args);
+int RunWorkers(const Args& args);
+
+// The flags that every command has which talks to a coordinator.
+struct CoordinatorFlags {
+  std::string coordinator;
+  bool json = false;
+
+  void Declare(Arguments& arguments);
+};
+
+// One JSON value on standard output, on one line.
+void PrintJson(const nlohmann::ordered_json& json);
+
+}  // namespace potluck

@@ -1,0 +1,107 @@
+#include "cli/follow.h"
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "kernels/nqueens/payload.h"
+
+namespace potluck {
+namespace {
+
+constexpr absl::Duration kFirstPause = absl::Milliseconds(200);
+constexpr absl::Duration kLongestPause = absl::Seconds(5);
+
+absl::Duration MonotonicNow() {
+  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+ProgressSample Sample(const v1::JobStatus& status) {
+  ProgressSample sample{.at = MonotonicNow(),
+                        .done_cost = status.committed_cost(),
+                        .total_cost = status.cost(),
+                        .rate_hint = status.rate()};
+  if (status.workload() == "nqueens") {
+    if (const auto counts = nqueens::DecodeCounts(status.summary()); counts.ok()) {
+      sample.nodes = counts->visited.ToDouble();
+      sample.solutions = counts->solutions.ToDouble();
+    }
+  }
+  return sample;
+}
+
+// Whether another try may go better. What a proxy or a dying coordinator leaves behind has many names.
+bool IsPassing(const absl::Status& status) {
+  return status.ok() || absl::IsUnavailable(status) || absl::IsUnknown(status) || absl::IsInternal(status) ||
+         absl::IsAborted(status) || absl::IsResourceExhausted(status);
+}
+
+}  // namespace
+
+bool HasEnded(const v1::JobStatus& status) {
+  return status.state() == v1::JobStatus::DONE || status.state() == v1::JobStatus::CANCELLED ||
+         status.state() == v1::JobStatus::FAILED;
+}
+
+absl::Status Outcome(const v1::JobStatus& status) {
+  switch (status.state()) {
+    case v1::JobStatus::DONE:
+      return absl::OkStatus();
+    case v1::JobStatus::CANCELLED:
+      return absl::AbortedError(absl::StrCat("job ", status.job(), " was cancelled"));
+    case v1::JobStatus::FAILED:
+      return absl::InternalError(absl::StrCat("job ", status.job(), " failed: ", status.message()));
+    default:
+      return absl::FailedPreconditionError(absl::StrCat("job ", status.job(), " has not ended yet"));
+  }
+}
+
+absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duration patience, Interrupt& interrupt,
+                                     ProgressDisplay& display) {
+  std::minstd_rand random(std::random_device{}());
+  v1::JobStatus last;
+  Progress progress;
+  absl::Duration heard = MonotonicNow();
+  absl::Duration pause = kFirstPause;
+  bool away = false;
+  bool connected = false;
+  const auto visit = [&](const v1::JobStatus& status) {
+    if (away) display.Say("the coordinator is back");
+    away = false;
+    connected = true;
+    pause = kFirstPause;
+    last = status;
+    progress.Add(Sample(status));
+    display.Show(ProgressLine(progress.Estimate(), status.workers(), status.state() == v1::JobStatus::PAUSED));
+  };
+  while (true) {
+    connected = false;
+    const absl::Status status = client.Watch(job, visit);
+    if (connected) heard = MonotonicNow();
+    if (HasEnded(last)) {
+      display.Clear();
+      return last;
+    }
+    if (absl::Status reason = interrupt.reason(); !reason.ok()) return reason;
+    if (!IsPassing(status)) return status;
+    const absl::Duration silent = MonotonicNow() - heard;
+    if (silent > patience) {
+      return absl::UnavailableError(absl::StrCat("gave up on job ", job, " after ", TimeText(silent),
+                                                 " without the coordinator: ", std::string(status.message())));
+    }
+    if (!away && !status.ok()) {
+      display.Say(absl::StrCat(std::string(absl::StripSuffix(status.message(), ".")), "; trying again for up to ",
+                               TimeText(patience)));
+      away = true;
+    }
+    // Spread, so that a thousand clients do not come back at the same moment.
+    if (interrupt.WaitFor(pause * std::uniform_real_distribution<double>(0.5, 1.0)(random))) return interrupt.reason();
+    pause = std::min(pause * 2, kLongestPause);
+  }
+}
+
+}  // namespace potluck

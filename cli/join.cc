@@ -1,0 +1,129 @@
+// `potluck join`: a worker in the foreground.
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/local_workers.h"
+#include "cli/output.h"
+#include "cli/signals.h"
+#include "kernels/workload/registry.h"
+#include "proto/join_string.h"
+#include "worker/worker.h"
+
+namespace potluck {
+namespace {
+
+std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions& options) {
+  std::vector<std::string> dispatches = DispatchNames();
+  dispatches.insert(dispatches.begin(), "auto");
+  Arguments arguments("join",
+                      "Works for a coordinator until it is stopped. Ctrl-C or SIGTERM once: finishes or hands back what "
+                      "it computes,\nthen leaves; twice: stops at once.");
+  arguments.OptionalPositional("X",
+                               {"a join string, a file that holds one, or - for standard input; without it the "
+                                "environment's POTLUCK_JOIN",
+                                Text(&join).read},
+                               "the coordinator");
+  arguments.Flag("--name", "N", {"1 to 64 characters", Text(&options.name).read}, "the worker's name, for people",
+                 "the host's name");
+  arguments.Flag("--threads", "T", WholeNumber(&options.threads, 1, 1024), "CPU threads", "all cores");
+  arguments.Flag("--device", "D", OneOf(&options.device, {"auto", "cpu", "cuda"}), "what to compute on",
+                 "auto: everything there is");
+  arguments.Flag("--dispatch", "D", OneOf(&options.dispatch, dispatches), "CPU code path", "auto");
+  arguments.Switch("--when-idle", &options.when_idle, "yield to everything else on this machine");
+  arguments.Switch("--metered", &options.metered, "few and small messages: one about every 120 s");
+  arguments.Flag("--ends-in", "TIME", TimeSpan(&options.ends_in), "when this session is known to end", "not known");
+  std::optional<int> idle_seconds;
+  arguments.Flag("--exit-when-idle", "SECONDS", WholeNumber(&idle_seconds, 1, 31536000),
+                 "leave after so many seconds without work", "never");
+  arguments.HiddenFlag("--installation", Text(&options.installation));
+  arguments.HiddenFlag("--slice-seconds", RealNumber(&options.slice_seconds, 0.01, 600));
+  const std::optional<int> code = arguments.Read(args);
+  if (idle_seconds) options.exit_when_idle = absl::Seconds(*idle_seconds);
+  return code;
+}
+
+absl::StatusOr<JoinString> LoadJoin(const std::string& argument) {
+  if (!argument.empty()) return LoadJoinString(argument);
+  const char* variable = std::getenv(kJoinVariable);
+  if (variable == nullptr || *variable == '\0') {
+    return absl::InvalidArgumentError(
+        "X is missing; allowed is a join string, the name of a file that holds one, or - for standard input (the "
+        "environment's POTLUCK_JOIN serves as well)");
+  }
+  absl::StatusOr<JoinString> join = LoadJoinString(variable);
+  unsetenv(kJoinVariable);  // Child processes need not know it.
+  return join;
+}
+
+// A local worker ends with the command that started it, however that ends. False: it has ended already.
+bool TieToParent() {
+  const char* variable = std::getenv(kParentVariable);
+  if (variable == nullptr) return true;
+  int parent = 0;
+  const bool is_number = absl::SimpleAtoi(variable, &parent);
+  unsetenv(kParentVariable);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return is_number && getppid() == parent;  // It may have gone before the kernel was told.
+}
+
+int ExitCode(WorkerEnd end) {
+  switch (end) {
+    case WorkerEnd::kDrained:
+      return kExitOk;
+    case WorkerEnd::kStopped:
+      return kExitInterrupted;
+    case WorkerEnd::kRefused:
+      return kExitRefused;
+    case WorkerEnd::kOtherVersion:
+      return kExitOtherVersion;
+    case WorkerEnd::kNoDevice:
+      return kExitFailed;
+  }
+  return kExitFailed;
+}
+
+void Say(const std::string& sentence) { std::fprintf(stderr, "potluck: %s\n", Printable(sentence).c_str()); }
+
+}  // namespace
+
+int RunJoin(const Args& args) {
+  std::string argument;
+  WorkerOptions options;
+  if (const std::optional<int> code = ReadFlags(args, argument, options)) return *code;
+  if (!TieToParent()) return kExitInterrupted;
+  absl::StatusOr<JoinString> join = LoadJoin(argument);
+  if (!join.ok()) return FailUsage(join.status());
+  options.join = *std::move(join);
+  options.say = Say;
+  BlockSignals();
+  absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Create(std::move(options));
+  if (!worker.ok()) return Fail(worker.status());
+  std::string message;
+  WorkerEnd end = WorkerEnd::kStopped;
+  {
+    const SignalWatcher watcher([&](int count) {
+      if (count > 1) {
+        (*worker)->StopNow();
+        return;
+      }
+      Say("leaving once what is being computed is handed in; the same signal again stops at once");
+      (*worker)->Drain();
+    });
+    end = (*worker)->Run(message);
+  }
+  if (!message.empty()) Say(message);
+  return ExitCode(end);
+}
+
+}  // namespace potluck

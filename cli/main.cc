@@ -1,0 +1,48 @@
+// The one binary `potluck`: picks the command.
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "proto/versions.h"
+
+namespace potluck {
+namespace {
+
+// The process list shows arguments to every user of the machine: what stands after the # of a join string is a secret.
+void ScrubJoinStrings(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    char* secret = std::strstr(argv[i], "potluck://");
+    if (secret != nullptr) secret = std::strchr(secret, '#');
+    if (secret != nullptr) std::memset(secret + 1, '*', std::strlen(secret + 1));
+  }
+}
+
+int PrintVersion(const Args& /*args*/) {
+  std::printf("potluck %s\n", kVersion);
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  const Args args(argv + 1, argv + argc);
+  ScrubJoinStrings(argc, argv);
+  static const std::vector<Command> kCommands = {
+      {"nqueens", "count the solutions of the N-Queens problem", RunNQueens},
+      {"serve", "run a coordinator", RunServe},
+      {"join", "work for a coordinator", RunJoin},
+      {"jobs", "list, show, watch, cancel, pause, resume, delete or set jobs", RunJobs},
+      {"workers", "list or drain workers", RunWorkers},
+      {"token", "create, list or revoke tokens", RunToken},
+      {"backup", "copy the state of a coordinator, which may be running", RunBackup},
+      {"bench", "measure", RunBench},
+      {"executor", "", RunExecutor},
+      {"--version", "print the version", PrintVersion},
+  };
+  return RunCommand("", kCommands, args);
+}
+
+}  // namespace
+}  // namespace potluck
+
+int main(int argc, char** argv) { return potluck::Main(argc, argv); }

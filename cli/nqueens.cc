@@ -1,0 +1,199 @@
+// `potluck nqueens`: one N-Queens job, from its submission to its result; without a server, on this machine.
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/follow.h"
+#include "cli/local_workers.h"
+#include "cli/nqueens_result.h"
+#include "cli/output.h"
+#include "cli/progress_display.h"
+#include "cli/signals.h"
+#include "coordinator/coordinator.h"
+#include "kernels/nqueens/payload.h"
+#include "kernels/workload/registry.h"
+#include "worker/devices.h"
+
+namespace potluck {
+namespace {
+
+struct NQueensFlags {
+  int n = 0;
+  std::optional<int> local_workers;
+  std::optional<int> threads;
+  std::string algorithm = "backtracking";
+  std::string dispatch;
+  std::string coordinator;
+  std::string name;
+  int priority = 0;
+  double weight = 1;
+  double slice_seconds = 2;
+  absl::Duration patience = absl::Minutes(10);
+  bool verbose = false;
+  bool json = false;
+};
+
+void Declare(Arguments& arguments, NQueensFlags& flags) {
+  std::vector<std::string> dispatches = DispatchNames();
+  dispatches.insert(dispatches.begin(), "auto");
+  arguments.Positional("N", WholeNumber(&flags.n, 1, nqueens::kMaxN), "queens, and rows of the board");
+  arguments.Flag("--local-workers", "K", WholeNumber(&flags.local_workers, 1, 256), "workers on this machine",
+                 "one a device");
+  arguments.Flag("--threads", "T", WholeNumber(&flags.threads, 1, 1024), "CPU threads of each local worker",
+                 "the cores divided among them");
+  arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"backtracking"}), "how to count", "backtracking");
+  arguments.Flag("--dispatch", "D", OneOf(&flags.dispatch, dispatches), "CPU code path of the local workers", "auto");
+  arguments.Flag("--coordinator", "X",
+                 {"a join string, a file that holds one, or - for standard input", Text(&flags.coordinator).read},
+                 "submit the job there instead of running it on this machine", "this machine");
+  arguments.Flag("--patience", "TIME", TimeSpan(&flags.patience),
+                 "how long a coordinator may be away while the job runs", "10min");
+  arguments.Flag("--name", "TEXT", Text(&flags.name), "the job's name, for people", "none");
+  arguments.Flag("--priority", "P", WholeNumber(&flags.priority, -1000, 1000),
+                 "jobs of a higher one go first", "0");
+  arguments.Flag("--weight", "W", RealNumber(&flags.weight, 0.001, 1000), "share of the workers among equal priorities",
+                 "1");
+  arguments.Switch("--verbose", &flags.verbose, "what the coordinator and the local workers have to say");
+  arguments.Switch("--json", &flags.json, "one JSON object on standard output");
+  arguments.HiddenFlag("--slice-seconds", RealNumber(&flags.slice_seconds, 0.01, 600));
+}
+
+absl::Status CheckTogether(const NQueensFlags& flags) {
+  if (flags.coordinator.empty()) return absl::OkStatus();
+  const char* local = flags.local_workers ? "--local-workers" : flags.threads ? "--threads"
+                      : !flags.dispatch.empty() ? "--dispatch" : nullptr;
+  if (local == nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      local, " is about workers on this machine; allowed is either it or --coordinator, whose workers are its own"));
+}
+
+// The server and the workers of a run on this machine. Ends the workers first.
+struct LocalRun {
+  std::unique_ptr<Coordinator> coordinator;
+  std::unique_ptr<LocalWorkers> workers;
+};
+
+absl::StatusOr<JoinString> StartLocally(const NQueensFlags& flags, Interrupt& interrupt, ProgressDisplay& display,
+                                    LocalRun& run) {
+  const absl::StatusOr<FoundDevices> found = FindDevices({});
+  if (!found.ok()) return found.status();
+  if (flags.verbose && !found->gpu_note.empty()) display.Say(found->gpu_note);
+  std::vector<int> gpus;
+  for (const DeviceSpec& device : found->devices) {
+    if (device.kind == "cuda") gpus.push_back(device.index);
+  }
+  CoordinatorOptions options;
+  if (flags.verbose) options.log = [&display](const std::string& sentence) { display.Say(sentence); };
+  absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
+  if (!coordinator.ok()) return coordinator.status();
+  run.coordinator = *std::move(coordinator);
+
+  LocalWorkersOptions workers;
+  workers.join_string = run.coordinator->worker_join_string();
+  workers.workers = PlanLocalWorkers(flags.local_workers, flags.threads, gpus, UsableThreads());
+  if (!flags.dispatch.empty()) workers.dispatch = flags.dispatch;
+  workers.slice_seconds = flags.slice_seconds;
+  workers.verbose = flags.verbose;
+  workers.say = [&display](const std::string& sentence) { display.Say(sentence); };
+  workers.give_up = [&interrupt](absl::Status reason) { interrupt.Raise(std::move(reason)); };
+  run.workers = std::make_unique<LocalWorkers>(std::move(workers));
+  return ParseJoinString(run.coordinator->admin_join_string());
+}
+
+absl::StatusOr<uint64_t> Submit(Client& client, const NQueensFlags& flags) {
+  std::random_device random;
+  v1::SubmitRequest request;
+  // Sent again after an answer that was lost, it must not make a second job.
+  request.set_request_id(absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random()));
+  request.set_workload("nqueens");
+  request.set_name(flags.name);
+  request.set_spec(nqueens::Encode(nqueens::Spec{.n = static_cast<uint32_t>(flags.n)}));
+  request.set_priority(flags.priority);
+  request.set_weight(flags.weight);
+  v1::SubmitReply reply;
+  if (absl::Status status = client.Call(&v1::Jobs::StubInterface::Submit, request, &reply, /*retry=*/true); !status.ok()) {
+    return status;
+  }
+  return reply.job();
+}
+
+int PrintResult(const v1::JobStatus& status, bool json) {
+  if (absl::Status outcome = Outcome(status); !outcome.ok()) return Fail(outcome);
+  const absl::StatusOr<NQueensResult> result = ReadNQueensResult(status, absl::ToUnixMillis(absl::Now()));
+  if (!result.ok()) return Fail(result.status());
+  if (json) {
+    PrintJson(ResultJson(*result));
+  } else {
+    std::fputs(ResultText(*result).c_str(), stdout);
+  }
+  std::fflush(stdout);
+  const absl::Status verified = CheckVerified(*result);
+  return verified.ok() ? kExitOk : Fail(verified);
+}
+
+// Ctrl-C, or workers that never come up: nobody else wants a job of this machine's own; a server goes on with its.
+int Interrupted(const absl::Status& reason, const JoinString& join, uint64_t job, bool embedded) {
+  if (!embedded && absl::IsCancelled(reason)) {
+    return Fail(absl::CancelledError(absl::StrCat("interrupted; job ", job, " goes on at the server: `potluck jobs watch ",
+                                                  job, "` shows it, `potluck jobs cancel ", job, "` ends it")));
+  }
+  if (embedded) {
+    Client client(join);
+    v1::JobRef request;
+    request.set_job(job);
+    v1::Empty reply;
+    // If that fails the job ends with this process all the same.
+    client.Call(&v1::Jobs::StubInterface::Cancel, request, &reply, false, absl::Seconds(2)).IgnoreError();
+  }
+  return Fail(reason);
+}
+
+int Run(const NQueensFlags& flags) {
+  const bool embedded = flags.coordinator.empty();
+  Interrupt interrupt;
+  ProgressDisplay display;
+  const SignalWatcher watcher([&](int count) {
+    if (count > 1) _exit(kExitInterrupted);  // The local workers end with this process.
+    interrupt.Raise(absl::CancelledError("interrupted"));
+  });
+  LocalRun run;
+  const absl::StatusOr<JoinString> join =
+      embedded ? StartLocally(flags, interrupt, display, run) : LoadJoinString(flags.coordinator);
+  if (!join.ok()) return embedded ? Fail(join.status()) : FailUsage(join.status());
+  Client client(*join, &interrupt);
+  const absl::StatusOr<uint64_t> job = Submit(client, flags);
+  if (!job.ok()) return Fail(job.status());
+  const absl::StatusOr<v1::JobStatus> status = Follow(client, *job, flags.patience, interrupt, display);
+  display.Clear();
+  if (status.ok()) return PrintResult(*status, flags.json);
+  if (!interrupt.reason().ok()) return Interrupted(status.status(), *join, *job, embedded);
+  return Fail(status.status());
+}
+
+}  // namespace
+
+int RunNQueens(const Args& args) {
+  NQueensFlags flags;
+  Arguments arguments("nqueens",
+                      "Counts the ways to place N queens on an N x N board so that none attacks another.\n"
+                      "Without --coordinator everything runs on this machine and ends with the command.");
+  Declare(arguments, flags);
+  if (const std::optional<int> code = arguments.Read(args)) return *code;
+  if (absl::Status status = CheckTogether(flags); !status.ok()) return FailUsage(status);
+  BlockSignals();
+  return Run(flags);
+}
+
+}  // namespace potluck

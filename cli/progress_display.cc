@@ -1,0 +1,82 @@
+#include "cli/progress_display.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "cli/output.h"
+
+namespace potluck {
+namespace {
+
+constexpr absl::Duration kPlainLineInterval = absl::Seconds(5);
+
+std::string Coarse(absl::Duration duration) {
+  if (duration < absl::Minutes(1)) return absl::StrCat(absl::ToInt64Seconds(absl::Ceil(duration, absl::Seconds(1))), " s");
+  return TimeText(duration);
+}
+
+size_t TerminalWidth() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused) {
+  std::string line = absl::StrCat(Percent(estimate.fraction), " done");
+  if (paused) return absl::StrCat(line, ", paused");
+  if (estimate.nodes_per_second && *estimate.nodes_per_second > 0) {
+    absl::StrAppend(&line, ", ", Metric(*estimate.nodes_per_second), " nodes/s, ",
+                    Metric(estimate.solutions_per_second.value_or(0)), " solutions/s");
+  }
+  absl::StrAppend(&line, ", ", workers, workers == 1 ? " worker" : " workers");
+  if (!estimate.left) return absl::StrCat(line, ", ETA not known yet");
+  absl::StrAppend(&line, ", ETA ", Coarse(*estimate.left));
+  if (estimate.left_low && estimate.left_high) {
+    absl::StrAppend(&line, " (", Coarse(*estimate.left_low), " to ", Coarse(*estimate.left_high), ")");
+  }
+  return line;
+}
+
+ProgressDisplay::ProgressDisplay() : terminal_(isatty(STDERR_FILENO) == 1) {}
+
+ProgressDisplay::~ProgressDisplay() { Clear(); }
+
+void ProgressDisplay::Show(const std::string& line) {
+  MutexLock lock(&mutex_);
+  if (terminal_) {
+    // Cut, for what wraps cannot be written over.
+    std::fprintf(stderr, "\r%s\x1b[K", line.substr(0, TerminalWidth() - 1).c_str());
+    std::fflush(stderr);
+    line_shown_ = true;
+    return;
+  }
+  const absl::Time now = absl::Now();
+  if (now - last_plain_line_ < kPlainLineInterval) return;
+  last_plain_line_ = now;
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+void ProgressDisplay::Say(const std::string& sentence) {
+  MutexLock lock(&mutex_);
+  ClearLocked();
+  std::fprintf(stderr, "potluck: %s\n", Printable(sentence).c_str());
+}
+
+void ProgressDisplay::Clear() {
+  MutexLock lock(&mutex_);
+  ClearLocked();
+}
+
+void ProgressDisplay::ClearLocked() {
+  if (!line_shown_) return;
+  std::fputs("\r\x1b[K", stderr);
+  std::fflush(stderr);
+  line_shown_ = false;
+}
+
+}  // namespace potluck

@@ -1,0 +1,99 @@
+// `potluck serve`: a coordinator in the foreground.
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/logging.h"
+#include "cli/signals.h"
+#include "coordinator/coordinator.h"
+#include "proto/join_string.h"
+
+namespace potluck {
+namespace {
+
+struct ServeFlags {
+  std::string state;
+  std::string listen;
+  std::string public_addresses;
+  int lease_seconds = 60;
+  int retain_days = 30;
+  LogOptions log;
+};
+
+std::optional<int> ReadFlags(const Args& args, ServeFlags& flags) {
+  Arguments arguments("serve", "Runs a coordinator until it is stopped. Prints the workers' join string first.");
+  arguments.Flag("--state", "DIR", {"a directory, made if there is none", Text(&flags.state).read},
+                 "where everything is kept", "none: must be given");
+  arguments.Flag("--listen", "HOST:PORT",
+                 {"an address of this machine (0.0.0.0 or [::] for all) and a port, 0 for a free one",
+                  Text(&flags.listen).read},
+                 "where to listen", "none: must be given");
+  arguments.Flag("--public", "HOST:PORT[,...]", {"up to 16 addresses", Text(&flags.public_addresses).read},
+                 "under which workers reach it, for join strings", "what it listens on");
+  arguments.Flag("--lease", "SECONDS", WholeNumber(&flags.lease_seconds, 2, 86400),
+                 "after so many seconds of silence a worker's units go to others", "60");
+  arguments.Flag("--retain", "DAYS", WholeNumber(&flags.retain_days, 1, 36500),
+                 "ended jobs are deleted after so many days", "30");
+  arguments.Flag("--log-format", "FORMAT", OneOf(&flags.log.format, {"text", "json"}),
+                 "form of the log on standard error", "text");
+  arguments.Flag("--log-level", "LEVEL", OneOf(&flags.log.level, {"info", "warning", "error"}),
+                 "log only from this level on", "info");
+  arguments.Epilogue("DIR/worker.join and DIR/admin.join hold the join strings. Ctrl-C or SIGTERM stops it.\n");
+  if (const std::optional<int> code = arguments.Read(args)) return code;
+  const auto missing = [](const char* name, const char* allowed) {
+    return FailUsage(absl::InvalidArgumentError(absl::StrCat(name, " is missing; allowed is ", allowed)));
+  };
+  if (flags.state.empty()) return missing("--state", "a directory, made if there is none");
+  if (flags.listen.empty()) return missing("--listen", "HOST:PORT, such as 0.0.0.0:7700");
+  return std::nullopt;
+}
+
+}  // namespace
+
+int RunServe(const Args& args) {
+  ServeFlags flags;
+  if (const std::optional<int> code = ReadFlags(args, flags)) return *code;
+  CoordinatorOptions options;
+  options.state_directory = flags.state;
+  options.listen = flags.listen;
+  if (!flags.public_addresses.empty()) {
+    options.public_addresses = absl::StrSplit(flags.public_addresses, ',');
+    for (const std::string& address : options.public_addresses) {
+      if (absl::Status status = ValidateAddress(address); !status.ok()) {
+        return FailUsage(absl::InvalidArgumentError(absl::StrCat("--public ", std::string(status.message()))));
+      }
+    }
+  }
+  options.core.scheduler.lease_time = absl::Seconds(flags.lease_seconds);
+  options.retention = absl::Hours(24) * flags.retain_days;
+  BlockSignals();
+  const std::shared_ptr<Log> log = Log::Create(flags.log);
+  options.log = [log](const std::string& sentence) { log->Info(sentence); };
+
+  absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
+  if (!coordinator.ok()) return Fail(coordinator.status());
+  std::printf("%s\n", (*coordinator)->worker_join_string().c_str());
+  std::fflush(stdout);
+  log->Info(absl::StrCat("listening on port ", (*coordinator)->port(), "; join strings: ", flags.state,
+                         "/worker.join for workers, ", flags.state, "/admin.join for commands"));
+  absl::Status status;
+  {
+    const SignalWatcher watcher([&](int count) {
+      if (count > 1) _exit(kExitInterrupted);
+      log->Info("stopping");
+      (*coordinator)->Stop();
+    });
+    status = (*coordinator)->Wait();
+  }
+  if (!status.ok()) return Fail(status);
+  log->Info("stopped");
+  return kExitOk;
+}
+
+}  // namespace potluck

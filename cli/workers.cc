@@ -1,0 +1,64 @@
+// `potluck workers`: who is at the table.
+#include <cstdio>
+#include <optional>
+#include <string>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/job_output.h"
+#include "cli/output.h"
+
+namespace potluck {
+namespace {
+
+using Stub = v1::Jobs::StubInterface;
+
+int List(const Args& args) {
+  Arguments arguments("workers list", "Lists the workers that joined.");
+  CoordinatorFlags flags;
+  flags.Declare(arguments);
+  if (const std::optional<int> code = arguments.Read(args)) return *code;
+  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
+  if (!join.ok()) return FailUsage(join.status());
+  v1::ListWorkersReply reply;
+  if (absl::Status status = Client(*std::move(join)).Call(&Stub::ListWorkers, v1::Empty(), &reply); !status.ok()) {
+    return Fail(status);
+  }
+  if (flags.json) {
+    PrintJson(WorkersJson(reply));
+  } else {
+    std::fputs(WorkersText(reply).c_str(), stdout);
+  }
+  return kExitOk;
+}
+
+int Drain(const Args& args) {
+  Arguments arguments("workers drain", "Lets a worker finish what it computes and leave.");
+  CoordinatorFlags flags;
+  v1::DrainWorkerRequest request;
+  arguments.Positional("NAME", {"a name that `potluck workers list` shows", Text(request.mutable_name()).read},
+                       "the worker");
+  flags.Declare(arguments);
+  if (const std::optional<int> code = arguments.Read(args)) return *code;
+  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
+  if (!join.ok()) return FailUsage(join.status());
+  v1::Empty reply;
+  if (absl::Status status = Client(*std::move(join)).Call(&Stub::DrainWorker, request, &reply, true); !status.ok()) {
+    return Fail(status);
+  }
+  if (flags.json) {
+    PrintJson({{"worker", request.name()}, {"done", "draining"}});
+  } else {
+    std::printf("%s is draining\n", Printable(request.name()).c_str());
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+int RunWorkers(const Args& args) {
+  return RunCommand("workers", {{"list", "list the workers", List}, {"drain", "let a worker leave", Drain}}, args);
+}
+
+}  // namespace potluck

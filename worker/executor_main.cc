@@ -1,0 +1,287 @@
+#include "worker/executor_main.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/mutex.h"
+#include "kernels/cuda/loader.h"
+#include "kernels/workload/registry.h"
+#include "worker/frames.h"
+
+namespace potluck {
+namespace {
+
+constexpr int kBadArguments = 2;
+// A probe whose parent is gone must not stay for ever with a driver that hangs.
+constexpr unsigned kProbeSeconds = 120;
+
+struct Arguments {
+  DeviceSpec device;
+  double slice_seconds = 2.0;
+  bool when_idle = false;
+  bool list_devices = false;
+};
+
+Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
+  Arguments parsed;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string& name = args[i];
+    if (name == "--list-devices" || name == "--when-idle") {
+      (name == "--when-idle" ? parsed.when_idle : parsed.list_devices) = true;
+      continue;
+    }
+    if (++i == args.size()) return Status::Error("The option " + name + " lacks a value.");
+    const std::string& value = args[i];
+    bool good = true;
+    if (name == "--device") {
+      parsed.device.kind = value;
+      good = value == "cpu" || value == "cuda";
+    } else if (name == "--index") {
+      good = absl::SimpleAtoi(value, &parsed.device.index) && parsed.device.index >= 0;
+    } else if (name == "--threads") {
+      good = absl::SimpleAtoi(value, &parsed.device.threads);
+    } else if (name == "--dispatch") {
+      parsed.device.dispatch = value;
+    } else if (name == "--plugin") {
+      parsed.device.plugin = value;
+    } else if (name == "--slice-seconds") {
+      good = absl::SimpleAtod(value, &parsed.slice_seconds) && parsed.slice_seconds > 0;
+    } else {
+      return Status::Error("The option " + name + " is not known.");
+    }
+    if (!good) return Status::Error("The option " + name + " cannot be \"" + value + "\".");
+  }
+  return parsed;
+}
+
+// Makes a runner for each workload, one after the other, and lets it test itself.
+Status SelfTest(const RunnerFactory& factory, const DeviceSpec& device) {
+  for (const std::string& workload : factory.workloads) {
+    const Result<std::unique_ptr<Runner>> runner = factory.make(workload, device);
+    if (!runner.ok()) return runner.status();
+    if (Status tested = (*runner)->SelfTest(); !tested.ok()) return tested;
+  }
+  return Status();
+}
+
+void PrintLine(const nlohmann::json& json) {
+  std::printf("%s\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  // Each at once: what is known before a hang counts.
+  std::fflush(stdout);
+}
+
+int ListDevices(const std::string& plugin, const RunnerFactory& factory) {
+  alarm(kProbeSeconds);
+  const Result<std::vector<PotluckCudaDevice>> devices = cuda::ListDevices(plugin);
+  if (!devices.ok()) {
+    PrintLine({{"error", devices.status().message()}});
+    return 0;
+  }
+  for (size_t i = 0; i < devices->size(); ++i) {
+    const PotluckCudaDevice& device = (*devices)[i];
+    nlohmann::json line = {{"index", i},
+                           {"name", std::string(device.name)},
+                           {"memory_bytes", device.memory_bytes},
+                           {"numerics_class", absl::StrCat("cuda/sm_", device.code_sm, "/", device.compute_major, ".",
+                                                           device.compute_minor)}};
+    DeviceSpec spec;
+    spec.kind = "cuda";
+    spec.index = static_cast<int>(i);
+    spec.plugin = plugin;
+    if (const Status tested = SelfTest(factory, spec); !tested.ok()) line["error"] = tested.message();
+    PrintLine(line);
+  }
+  return 0;
+}
+
+// One conversation. The main thread owns the runner and computes; a second thread reads, steers the current run and
+// ends the process when the input ends.
+class Child {
+ public:
+  Child(const Arguments& arguments, const RunnerFactory& factory) : arguments_(arguments), factory_(factory) {}
+
+  [[noreturn]] void Serve() {
+    Send({.kind = FrameKind::kHello, .number = kExecutorProtocolVersion});
+    std::thread([this] { ReadAll(); }).detach();
+    const auto start = std::chrono::steady_clock::now();
+    const Status tested = SelfTest(factory_, arguments_.device);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    Send({.kind = FrameKind::kReady, .seconds = took.count(), .text = tested.message()});
+    while (true) {
+      const Frame order = NextOrder();
+      if (order.kind == FrameKind::kOpen) {
+        opened_ = Open(order.text, order.bytes);
+      } else {
+        Run(order);
+      }
+    }
+  }
+
+ private:
+  void Send(const Frame& frame) {
+    MutexLock lock(&write_mutex_);
+    if (!WriteFrame(kExecutorFd, frame).ok()) _exit(0);  // Nobody is there to hear it.
+  }
+
+  [[noreturn]] void GiveUp(const std::string& sentence) {
+    Send({.kind = FrameKind::kError, .text = sentence});
+    _exit(1);
+  }
+
+  // The reading thread. Not exit(): nothing here needs a destructor, and one could wait for the device.
+  [[noreturn]] void ReadAll() {
+    FrameDecoder decoder;
+    std::string buffer(size_t{1} << 16, '\0');
+    while (true) {
+      const ssize_t got = recv(kExecutorFd, buffer.data(), buffer.size(), 0);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) _exit(0);
+      decoder.Append(std::string_view(buffer).substr(0, static_cast<size_t>(got)));
+      while (true) {
+        absl::StatusOr<std::optional<Frame>> frame = decoder.Next();
+        if (!frame.ok()) GiveUp(std::string(frame.status().message()));
+        if (!frame->has_value()) break;
+        Handle(*std::move(*frame));
+      }
+    }
+  }
+
+  void Handle(Frame frame) {
+    MutexLock lock(&mutex_);
+    const bool is_current = control_ != nullptr && frame.lease == lease_;
+    switch (frame.kind) {
+      case FrameKind::kRun:
+        if (control_ != nullptr) GiveUp("A run was asked for while another one is open.");
+        lease_ = frame.lease;
+        control_ = std::make_shared<RunControl>(frame.interval);
+        [[fallthrough]];
+      case FrameKind::kOpen:
+        orders_.push_back(std::move(frame));
+        ordered_.Signal();
+        return;
+      case FrameKind::kShrink:
+        // Under the mutex, so that it goes out before the run's kRunOver.
+        if (is_current) {
+          Send({.kind = FrameKind::kShrunk,
+                .lease = frame.lease,
+                .interval = {0, control_->Shrink(frame.number)},
+                .number = frame.number});
+        }
+        return;
+      case FrameKind::kCancel:
+        if (is_current) control_->Cancel();
+        return;
+      default:
+        GiveUp("A frame is of a kind that only an executor sends.");
+    }
+  }
+
+  Frame NextOrder() {
+    MutexLock lock(&mutex_);
+    while (orders_.empty()) ordered_.Wait(&mutex_);
+    Frame order = std::move(orders_.front());
+    orders_.pop_front();
+    return order;
+  }
+
+  Status Open(const std::string& workload, const std::string& payload) {
+    if (runner_ == nullptr || workload != workload_) {
+      // First the old one: both may not fit in the device's memory.
+      runner_.reset();
+      Result<std::unique_ptr<Runner>> made = factory_.make(workload, arguments_.device);
+      if (!made.ok()) return made.status();
+      runner_ = *std::move(made);
+      workload_ = workload;
+    }
+    return runner_->Open(payload);
+  }
+
+  void Run(const Frame& order) {
+    std::shared_ptr<RunControl> control;
+    {
+      MutexLock lock(&mutex_);
+      control = control_;
+    }
+    Status status = opened_;
+    Status too_large;
+    if (status.ok()) {
+      const auto report = [&](Interval interval, std::string_view payload, double busy_seconds) {
+        if (!too_large.ok()) return;
+        if (payload.size() > kMaxFramePayload) {
+          too_large = Status::Error(absl::StrCat("The result of ", ToString(interval), " has ", payload.size(),
+                                                 " bytes; allowed: ", kMaxFramePayload, "."));
+          control->Cancel();
+          return;
+        }
+        Send({.kind = FrameKind::kSlice,
+              .lease = order.lease,
+              .interval = interval,
+              .seconds = busy_seconds,
+              .bytes = std::string(payload)});
+      };
+      status = runner_->Run(order.interval, *control, {.slice_seconds = arguments_.slice_seconds}, report);
+    }
+    MutexLock lock(&mutex_);
+    control_ = nullptr;
+    Send({.kind = FrameKind::kRunOver,
+          .lease = order.lease,
+          .text = too_large.ok() ? status.message() : too_large.message()});
+  }
+
+  const Arguments arguments_;
+  const RunnerFactory& factory_;
+  std::unique_ptr<Runner> runner_;  // These three: the main thread's.
+  std::string workload_;
+  Status opened_ = Status::Error("A run was asked for before a round was opened.");
+  Mutex write_mutex_;
+  Mutex mutex_ ABSL_ACQUIRED_BEFORE(write_mutex_);
+  CondVar ordered_;
+  std::deque<Frame> orders_ ABSL_GUARDED_BY(mutex_);
+  LeaseId lease_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<RunControl> control_ ABSL_GUARDED_BY(mutex_);  // Null between runs.
+};
+
+}  // namespace
+
+RunnerFactory RegistryFactory() {
+  RunnerFactory factory;
+  factory.workloads = WorkloadNames();
+  factory.make = [](std::string_view workload, const DeviceSpec& device) {
+    if (device.kind == "cuda") return MakeGpuRunner(workload, device.plugin, device.index);
+    return MakeCpuRunner(workload, CpuOptions{device.threads, device.dispatch});
+  };
+  return factory;
+}
+
+int ExecutorMain(const std::vector<std::string>& args, const RunnerFactory& factory) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(number, SIG_IGN);
+  const Result<Arguments> arguments = ParseArguments(args);
+  if (!arguments.ok()) {
+    std::fprintf(stderr, "%s\n", arguments.status().message().c_str());
+    return kBadArguments;
+  }
+  if (arguments->list_devices) return ListDevices(arguments->device.plugin, factory);
+  if (fcntl(kExecutorFd, F_SETFD, FD_CLOEXEC) != 0) {
+    std::fprintf(stderr, "potluck executor is started by potluck join, which gives it descriptor %d.\n", kExecutorFd);
+    return kBadArguments;
+  }
+  // Before there are threads: in Linux each has its own niceness and inherits its creator's.
+  if (arguments->when_idle) setpriority(PRIO_PROCESS, 0, 19);
+  Child(*arguments, factory).Serve();
+}
+
+}  // namespace potluck

@@ -1,0 +1,38 @@
+// The child's side of an executor: `potluck executor`, a hidden command that only workers start.
+//
+//   potluck executor --device cpu|cuda --index I --threads T --dispatch D --plugin PATH --slice-seconds S [--when-idle]
+//   potluck executor --list-devices --plugin PATH
+//
+// The first form speaks worker/frames.h over descriptor 3 until that ends: then it exits at once, even while a kernel
+// computes. It ignores SIGINT, SIGTERM and SIGHUP: the parent drives it. The second form prints a JSON object a line to
+// standard output, for each GPU: index, name, memory_bytes, numerics_class and, when it cannot be used, error.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/workload/runner.h"
+#include "kernels/workload/status.h"
+#include "worker/devices.h"
+
+namespace potluck {
+
+inline constexpr int kExecutorFd = 3;
+
+// Where runners come from; tests hand in their own.
+struct RunnerFactory {
+  std::vector<std::string> workloads;  // The self-test runs that of each.
+  std::function<Result<std::unique_ptr<Runner>>(std::string_view workload, const DeviceSpec& device)> make;
+};
+
+// The runners of kernels/workload/registry.h.
+RunnerFactory RegistryFactory();
+
+// `args` is what follows "executor". Returns an exit status; in the first form it does not return unless the arguments
+// are wrong (2, after a sentence on standard error).
+int ExecutorMain(const std::vector<std::string>& args, const RunnerFactory& factory);
+
+}  // namespace potluck

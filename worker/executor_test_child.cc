@@ -1,0 +1,129 @@
+// The child of executor_test: an executor that computes nothing and misbehaves on demand.
+//
+// --dispatch says how it starts: "fake" as it should; "exit", "old-hello" and "garbage" instead of a conversation;
+// "hang-at-start" and "sick" (a failed self-test). "auto" has the runners of the registry. A round's payload says how
+// its runs go (FakeRunner). With --list-devices, --plugin says what is found.
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "worker/executor_main.h"
+#include "worker/frames.h"
+
+namespace potluck {
+namespace {
+
+[[noreturn]] void Hang() {
+  while (true) pause();
+}
+
+// Slices of one index, whose payload is "payload/index". Before the index after the colon, a payload of
+//   crash:K   aborts,
+//   fail:K    returns an error,
+//   hang:K    hangs and obeys nothing,
+//   gate:K    waits until it is shrunk or cancelled, then goes on,
+//   skip:K    leaves that index out,
+//   lose:K    ends as if it had reached the end.
+// "bad" cannot be opened.
+class FakeRunner : public Runner {
+ public:
+  explicit FakeRunner(const std::string& mode) : mode_(mode) {}
+
+  Status SelfTest() override {
+    if (mode_ == "hang-at-start") Hang();
+    return mode_ == "sick" ? Status::Error("2 + 2 is 5 on this device.") : Status();
+  }
+
+  Status Open(std::string_view round_payload) override {
+    payload_ = round_payload;
+    if (payload_ == "bad") return Status::Error("The round is bad.");
+    const size_t colon = payload_.find(':');
+    action_ = payload_.substr(0, colon);
+    at_ = colon == std::string::npos ? std::numeric_limits<uint64_t>::max() : std::stoull(payload_.substr(colon + 1));
+    return Status();
+  }
+
+  Status Run(Interval interval, RunControl& control, const RunOptions&, const SliceSink& sink) override {
+    for (uint64_t begin = interval.begin; begin < interval.end;) {
+      if (begin == at_) {
+        if (action_ == "crash") abort();
+        if (action_ == "fail") return Status::Error("The device has failed.");
+        if (action_ == "hang") Hang();
+        if (action_ == "lose") return Status();
+        if (action_ == "skip") ++begin;
+        while (action_ == "gate" && control.End() == interval.end && !control.cancelled()) sched_yield();
+      }
+      const uint64_t end = control.Claim(begin, begin + 1);
+      if (end == begin) break;
+      sink({begin, end}, payload_ + "/" + std::to_string(begin), 0.5);
+      begin = end;
+    }
+    return Status();
+  }
+
+ private:
+  std::string mode_;
+  std::string payload_;
+  std::string action_;
+  uint64_t at_ = 0;
+};
+
+int ListDevices(const std::string& plugin) {
+  if (plugin == "hang" || plugin == "two-then-hang" || plugin == "two") {
+    if (plugin != "hang") {
+      std::puts(R"({"index":0,"name":"Fake A","memory_bytes":16,"numerics_class":"cuda/sm_75/7.5"})");
+      std::puts(R"({"index":1,"name":"Fake B","error":"It is broken."})");
+      std::fflush(stdout);
+    }
+    if (plugin != "two") Hang();
+    return 0;
+  }
+  if (plugin == "crash") abort();
+  return -1;
+}
+
+int Main(const std::vector<std::string>& args) {
+  const auto value_of = [&args](const std::string& option) {
+    const auto at = std::find(args.begin(), args.end(), option);
+    return at == args.end() || at + 1 == args.end() ? std::string() : *(at + 1);
+  };
+  const std::string mode = value_of("--dispatch");
+  if (std::find(args.begin(), args.end(), "--list-devices") != args.end()) {
+    if (const int done = ListDevices(value_of("--plugin")); done >= 0) return done;
+  }
+  if (mode == "auto") return ExecutorMain(args, RegistryFactory());
+  if (mode == "exit") return 7;
+  if (mode == "old-hello") {
+    Frame hello;
+    hello.kind = FrameKind::kHello;
+    hello.number = 99;
+    if (!WriteFrame(kExecutorFd, hello).ok()) return 1;
+    Hang();
+  }
+  if (mode == "garbage") {
+    const std::string text = "Segmentation fault? No: a library that prints where it should not.";
+    if (write(kExecutorFd, text.data(), text.size()) < 0) return 1;
+    Hang();
+  }
+  RunnerFactory factory;
+  factory.workloads = {"fake"};
+  factory.make = [mode](std::string_view, const DeviceSpec&) -> Result<std::unique_ptr<Runner>> {
+    return std::unique_ptr<Runner>(std::make_unique<FakeRunner>(mode));
+  };
+  return ExecutorMain(args, factory);
+}
+
+}  // namespace
+}  // namespace potluck
+
+int main(int argc, char** argv) {
+  // After "executor", as in the real program.
+  return potluck::Main(std::vector<std::string>(argv + std::min(argc, 2), argv + argc));
+}

@@ -1,0 +1,69 @@
+// The worker's line to its coordinator: Join and Exchange over gRPC as plain values, one call at a time.
+//
+// Not thread-safe, but callbacks come from gRPC's threads: they must not call back into the Link. Destruction cancels
+// the call in flight and waits for its callback.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "proto/exchange.h"
+#include "proto/workers.grpc.pb.h"
+#include "worker/transport.h"
+
+namespace potluck {
+
+struct Hello {
+  std::string installation, name, platform;
+  std::vector<DeviceInfo> devices;
+  absl::Duration ends_in = absl::InfiniteDuration();
+  bool metered = false;
+};
+
+struct Welcome {
+  SessionId session{};
+  absl::Duration longest_hold;
+};
+
+class Link {
+ public:
+  // FailedPrecondition: no protocol version in common. PermissionDenied, Unauthenticated: not wanted here.
+  // InvalidArgument: the coordinator does not take this worker as it is. Anything else: not reached.
+  using Joined = std::function<void(const absl::Status&, const Welcome&)>;
+  using Exchanged = std::function<void(const absl::Status&, const ExchangeReply&)>;
+
+  explicit Link(JoinString join) : join_(std::move(join)) {}
+  ~Link();
+
+  // Drops the connection; the next call makes a new one, to the next address, resolved anew.
+  void Reconnect();
+  // Where the calls go.
+  std::string address() const;
+
+  void Join(const Hello& hello, Joined done);
+  void Exchange(const ExchangeRequest& request, absl::Duration deadline, Exchanged done);
+  // The callback of the call in flight still comes, soon.
+  void Cancel();
+
+ private:
+  struct JoinCall;
+  struct ExchangeCall;
+  absl::Status Prepare(grpc::ClientContext& context, absl::Duration deadline);
+  void CallOver() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const JoinString join_;
+  size_t next_address_ = 0;
+  std::shared_ptr<Connection> connection_;
+  std::unique_ptr<v1::Workers::Stub> stub_;
+  std::shared_ptr<grpc::ClientContext> context_;  // Of the latest call.
+  Mutex mutex_;
+  CondVar changed_;
+  size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace potluck

@@ -1,0 +1,222 @@
+#include "worker/session.h"
+
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/sha256.h"
+
+namespace potluck {
+namespace {
+
+// A lease that runs and one that waits: the way to the coordinator costs no time.
+constexpr uint32_t kLeasesASlot = 2;
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(500);
+constexpr absl::Duration kLongestRetry = absl::Seconds(30);
+// A draining worker gives up an unreachable coordinator after this.
+constexpr absl::Duration kDrainPatience = absl::Seconds(20);
+// How long before the known end of its session a worker begins to leave.
+constexpr absl::Duration kLeaveBefore = absl::Seconds(30);
+// An executor that died so often without a slice in between gives its leases back.
+constexpr int kDeathsUntilGivenBack = 3;
+
+std::string Platform() {
+  utsname name{};
+  return uname(&name) == 0 ? absl::StrCat(name.sysname, " ", name.release, " ", name.machine) : "unknown";
+}
+
+}  // namespace
+
+// ---- Events of the executors, handed to the loop
+
+void Session::Slot::OnReady(const ExecutorReady& ready) {
+  session_.Post([this, ready] {
+    is_tested_ = true;
+    self_test_ = std::string(ready.self_test.message());
+  });
+}
+
+void Session::Slot::OnSlice(LeaseId lease, Interval interval, std::string payload, double busy_seconds) {
+  ReportedSlice slice;
+  slice.interval = interval;
+  slice.lease = lease;
+  slice.slot = index_;
+  slice.busy_seconds = busy_seconds;
+  slice.digest = Sha256(payload);
+  slice.payload = std::move(payload);
+  session_.Post([this, slice = std::move(slice)]() mutable {
+    slice.round = round_;
+    deaths_ = 0;
+    session_.book_.SliceDone(std::move(slice));
+  });
+}
+
+void Session::Slot::OnRunOver(LeaseId lease, const absl::Status& status) {
+  session_.Post([this, lease, status] {
+    running_.reset();
+    session_.book_.RunOver(lease);
+    if (!status.ok() && !absl::IsCancelled(status) && !absl::IsAborted(status)) {
+      session_.Say(absl::StrCat(device_.name, ": ", std::string(status.message())));
+    }
+  });
+}
+
+void Session::Slot::OnShrunk(LeaseId lease, uint64_t asked, uint64_t end) {
+  session_.Post([this, lease, asked, end] { session_.book_.Shrunk(lease, asked, end); });
+}
+
+void Session::Slot::OnDied(const absl::Status& status, absl::Duration restart_in) {
+  session_.Post([this, status, restart_in] {
+    session_.Say(absl::StrCat(std::string(status.message()), "; starting it again in ", absl::FormatDuration(restart_in)));
+    if (++deaths_ >= kDeathsUntilGivenBack) session_.book_.GiveBack(index_);
+  });
+}
+
+// ---- The loop
+
+Session::Session(const WorkerOptions& options, std::string installation, std::vector<DeviceSpec> devices)
+    : options_(options),
+      installation_(std::move(installation)),
+      platform_(Platform()),
+      started_(MonotonicNow()),
+      random_(std::random_device{}()),
+      book_(devices.size(), kLeasesASlot),
+      back_off_(kFirstRetry, kLongestRetry),
+      busy_at_(started_) {
+  for (DeviceSpec& device : devices) {
+    slots_.push_back(std::make_unique<Slot>(*this, static_cast<uint32_t>(slots_.size()), std::move(device)));
+  }
+}
+
+Session::~Session() {
+  for (auto& slot : slots_) slot->executor_.reset();
+}
+
+void Session::Post(std::function<void()> event) {
+  MutexLock lock(&mutex_);
+  events_.push_back(std::move(event));
+  has_events_.Signal();
+}
+
+void Session::WaitForEvents(absl::Time until) {
+  std::deque<std::function<void()>> events;
+  {
+    MutexLock lock(&mutex_);
+    while (events_.empty()) {
+      const absl::Duration wait = until - MonotonicNow();
+      if (wait <= absl::ZeroDuration() || !has_events_.WaitFor(&mutex_, wait)) break;
+    }
+    events.swap(events_);
+  }
+  for (const auto& event : events) event();
+}
+
+void Session::End(WorkerEnd end, std::string message) {
+  if (end_) return;
+  end_ = end;
+  end_message_ = std::move(message);
+}
+
+WorkerEnd Session::Run(std::string& message) {
+  link_ = std::make_unique<Link>(options_.join);
+  if (StartExecutors()) {
+    while (!end_) {
+      KeepBusy();
+      Converse();
+      if (IsFinished()) End(WorkerEnd::kDrained, "left the table; all that was computed is handed in");
+      if (!end_) WaitForEvents(NextDeadline());
+    }
+  }
+  link_.reset();
+  for (auto& slot : slots_) slot->executor_.reset();
+  message = end_message_;
+  return *end_;
+}
+
+bool Session::StartExecutors() {
+  for (auto& slot : slots_) {
+    ExecutorOptions options;
+    if (!options_.program.empty()) options.program = options_.program;
+    options.device = slot->device_;
+    options.slice_seconds = options_.slice_seconds;
+    options.when_idle = options_.when_idle;
+    // A CPU does not hang, and one index of a large board may take it hours.
+    if (slot->device_.kind == "cpu") options.silence_limit = absl::InfiniteDuration();
+    absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(std::move(options), *slot);
+    if (!executor.ok()) {
+      End(WorkerEnd::kNoDevice, std::string(executor.status().message()));
+      return false;
+    }
+    slot->executor_ = *std::move(executor);
+  }
+  const auto is_tested = [](const std::unique_ptr<Slot>& slot) { return slot->is_tested_; };
+  while (!end_ && !std::all_of(slots_.begin(), slots_.end(), is_tested)) WaitForEvents(absl::InfiniteFuture());
+  if (end_) return false;
+  bool has_device = false;
+  for (const auto& slot : slots_) {
+    has_device = has_device || slot->self_test_.empty();
+    if (!slot->self_test_.empty()) Say(absl::StrCat(slot->device_.name, " failed its self-test: ", slot->self_test_));
+  }
+  if (!has_device) End(WorkerEnd::kNoDevice, "no device of this machine passed its self-test, so there is nothing to compute on");
+  return has_device;
+}
+
+void Session::KeepBusy() {
+  for (auto& slot : slots_) {
+    if (slot->running_ || !slot->self_test_.empty()) continue;
+    const std::optional<LeaseBook::Lease> lease = book_.NextToStart(slot->index_);
+    if (!lease) continue;
+    const RoundInfo* round = book_.FindRound(lease->round);
+    if (round == nullptr) {
+      book_.RunOver(lease->id);  // Cannot be computed without its payload: handed back.
+      continue;
+    }
+    book_.Started(lease->id);
+    slot->running_ = lease->id;
+    slot->round_ = lease->round;
+    slot->executor_->Run(lease->id, lease->round, round->workload, round->payload, {lease->next, lease->end});
+  }
+  if (!book_.leases().empty()) busy_at_ = MonotonicNow();
+  if (book_.draining()) return;
+  if (MonotonicNow() - busy_at_ > options_.exit_when_idle) StartDraining("there was no work for a while");
+  if (MonotonicNow() - started_ > options_.ends_in - kLeaveBefore) StartDraining("this session is about to end");
+}
+
+bool Session::IsFinished() const { return book_.draining() && book_.IsSettled() && !book_.HasNews() && !request_; }
+
+void Session::StartDraining(const std::string& why) {
+  if (book_.draining()) return;
+  Say(absl::StrCat("leaving (", why, "): finishing what is being computed"));
+  book_.StartDraining();
+  drain_deadline_ = MonotonicNow() + kDrainPatience;
+  for (auto& slot : slots_) {
+    if (slot->running_) slot->executor_->Shrink(*slot->running_, 0);
+  }
+  // A call that is held while nobody has anything to say would only delay the leaving.
+  if (talk_ == Talk::kCalling && request_ && request_->slices.empty()) link_->Cancel();
+}
+
+void Session::Drain() {
+  Post([this] {
+    if (!has_session_) return End(WorkerEnd::kDrained, "left before it joined");
+    StartDraining("asked to");
+  });
+}
+
+void Session::StopNow() {
+  Post([this] { End(WorkerEnd::kStopped, "stopped; what was being computed is dropped and will be done again"); });
+}
+
+absl::Time Session::NextDeadline() const {
+  absl::Time deadline = MonotonicNow() + absl::Minutes(1);
+  if (talk_ == Talk::kWaiting) deadline = std::min(deadline, next_try_);
+  if (talk_ == Talk::kTalking) deadline = std::min(deadline, std::max(last_call_ + kQuietInterval, call_due_));
+  deadline = std::min({deadline, drain_deadline_, started_ + options_.ends_in - kLeaveBefore});
+  if (options_.exit_when_idle != absl::InfiniteDuration()) deadline = std::min(deadline, busy_at_ + options_.exit_when_idle);
+  return std::max(deadline, MonotonicNow() + absl::Milliseconds(1));
+}
+
+}  // namespace potluck

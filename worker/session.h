@@ -1,0 +1,116 @@
+// The worker's loop: keeps the conversation going and the executors busy.
+//
+// One thread runs Run and owns everything; executors, gRPC and the outside only post events to it. Thread-safe for Post,
+// Drain and StopNow.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "worker/back_off.h"
+#include "worker/executor.h"
+#include "worker/lease_book.h"
+#include "worker/link.h"
+#include "worker/worker.h"
+
+namespace potluck {
+
+// Between calls that say nothing new; what was asked for meanwhile is being done.
+inline constexpr absl::Duration kQuietInterval = absl::Milliseconds(50);
+
+class Session {
+ public:
+  // `devices` are those to use; `installation` names this worker.
+  Session(const WorkerOptions& options, std::string installation, std::vector<DeviceSpec> devices);
+  ~Session();
+
+  WorkerEnd Run(std::string& message);
+  void Drain();
+  void StopNow();
+
+ private:
+  // One device: its executor's events, posted to the loop.
+  class Slot final : public ExecutorEvents {
+   public:
+    Slot(Session& session, uint32_t index, DeviceSpec device)
+        : session_(session), index_(index), device_(std::move(device)) {}
+    void OnReady(const ExecutorReady& ready) override;
+    void OnSlice(LeaseId lease, Interval interval, std::string payload, double busy_seconds) override;
+    void OnRunOver(LeaseId lease, const absl::Status& status) override;
+    void OnShrunk(LeaseId lease, uint64_t asked, uint64_t end) override;
+    void OnDied(const absl::Status& status, absl::Duration restart_in) override;
+
+    Session& session_;
+    const uint32_t index_;
+    const DeviceSpec device_;
+    std::unique_ptr<Executor> executor_;
+    // The loop's:
+    bool is_tested_ = false;
+    std::string self_test_;  // The sentence, when it failed.
+    std::optional<LeaseId> running_;
+    RoundKey round_;  // Of what runs.
+    int deaths_ = 0;  // Since the last slice.
+  };
+  enum class Talk { kWaiting, kJoining, kTalking, kCalling };  // kWaiting: until next_try_.
+
+  void Post(std::function<void()> event) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Runs the events that wait, or waits for one until the time is up.
+  void WaitForEvents(absl::Time until) ABSL_LOCKS_EXCLUDED(mutex_);
+  void End(WorkerEnd end, std::string message);
+  void Say(const std::string& sentence) const { if (options_.say) options_.say(sentence); }
+
+  bool StartExecutors();
+  void KeepBusy();
+  void Converse();
+  bool WantsToCall() const;
+  void Join();
+  void Call(bool repeat);
+  void OnJoined(const absl::Status& status, const Welcome& welcome);
+  void OnExchanged(uint64_t call, const absl::Status& status, const ExchangeReply& reply);
+  void OnCallFailed(const absl::Status& status);
+  void ConnectionLost(const absl::Status& status);
+  void StartDraining(const std::string& why);
+  bool IsFinished() const;
+  absl::Time NextDeadline() const;
+
+  const WorkerOptions options_;
+  const std::string installation_;
+  const std::string platform_;
+  const absl::Time started_;
+  std::mt19937_64 random_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+
+  // The loop's own.
+  LeaseBook book_;
+  std::unique_ptr<Link> link_;
+  Talk talk_ = Talk::kWaiting;
+  absl::Time next_try_ = absl::InfinitePast();
+  BackOff back_off_;
+  size_t refusals_ = 0;  // In a row: final when every address has refused.
+  bool is_lost_ = false;  // It was said that the coordinator cannot be reached.
+  bool was_joined_ = false;
+  SessionId session_{};
+  bool has_session_ = false;
+  absl::Duration longest_hold_ = absl::Seconds(20);
+  uint64_t seq_ = 0;
+  uint64_t call_ = 0;  // Counts calls; answers of earlier ones are void.
+  std::optional<ExchangeRequest> request_;  // Sent, not answered.
+  absl::Time last_call_ = absl::InfinitePast();
+  absl::Time call_due_ = absl::InfinitePast();  // On a metered link: no sooner, unless a slot has nothing to do.
+  absl::Time busy_at_;
+  absl::Time drain_deadline_ = absl::InfiniteFuture();
+  std::optional<WorkerEnd> end_;
+  std::string end_message_;
+
+  Mutex mutex_;
+  CondVar has_events_;
+  std::deque<std::function<void()>> events_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace potluck
