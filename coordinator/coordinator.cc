@@ -53,7 +53,6 @@ class Coordinator::Impl {
     if (absl::Status status = driver_->Recover(*contents); !status.ok()) return status;
     if (absl::Status status = MakeJoinStrings(); !status.ok()) return status;
     StartServices();
-    DeleteOldJobs(*contents);
     return absl::OkStatus();
   }
 
@@ -162,14 +161,6 @@ class Coordinator::Impl {
     server_ = builder.BuildAndStart();
     driver_->Start();
     door_->Start();
-  }
-
-  void DeleteOldJobs(const StoreContents& contents) {
-    for (const StoredJob& job : contents.jobs) {
-      if (!job.has_ended || absl::Now() - job.ended.at < options_.retention) continue;
-      const CallId call = driver_->Await(Driver::RequestDone([](const absl::Status&, JobId) {}));
-      driver_->Do([call, id = job.submitted.job](Core& core, Instant now) { return core.Delete(now, call, id); });
-    }
   }
 
   CoordinatorOptions options_;

@@ -23,8 +23,6 @@ struct CoordinatorOptions {
   std::vector<std::string> public_addresses;
   CoreOptions core;
   PlannerFactory planners;  // Empty: the workloads of kernels/workload/registry.h.
-  // Ended jobs are deleted after this, so that the state directory stays bounded.
-  absl::Duration retention = absl::Hours(24 * 30);
   // One sentence each; called from any thread, must not block. Never a secret in it.
   std::function<void(const std::string&)> log;
 };

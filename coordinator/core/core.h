@@ -27,6 +27,7 @@ struct CoreOptions {
   absl::Duration metered_interval = absl::Seconds(120);  // How often a worker on a metered link shall call.
   absl::Duration forget_session = absl::Minutes(30);     // A session that was silent for so long must join anew.
   size_t max_live_jobs = 1000;
+  absl::Duration retention = absl::InfiniteDuration();  // Ended jobs are deleted after this.
 };
 
 class Core {
@@ -35,7 +36,7 @@ class Core {
 
   // ---- Start: takes over what is stored. Call before anything else; then, for each job's key in the outbox's
   // `rebuilds`, read its slices and call Rebuild.
-  Outbox Recover(const StoreContents& contents);
+  Outbox Recover(Instant now, const StoreContents& contents);
   // All committed slices of an open round, read from the store.
   Outbox Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices);
 
@@ -127,6 +128,8 @@ class Core {
   void Strike(SessionId id, const std::string& sentence, Outbox& outbox);
   void RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox);
   void Wake(Instant now, Outbox& outbox);
+  void DeleteOldJobs(Instant now, Outbox& outbox);
+  void DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox);
   void Advance(Instant now, Job& job, Outbox& outbox);
   void OpenRound(Job& job, IntervalSet committed);
   void End(Instant now, Job& job, JobOutcome outcome, const std::string& message, std::optional<CallId> call,

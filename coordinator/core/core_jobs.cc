@@ -107,7 +107,8 @@ void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& mes
   if (job.ending || job.ended) return;
   job.ending = true;
   const JobId id = job.submitted.job;
-  const JobEnded ended{id, outcome, job.planner->Summary(), message, now.wall};
+  const JobEnded ended{id, outcome, job.planner->Summary(), message, EncodeContributions(Describe(job).contributions),
+                       now.wall};
   Append append;
   append.call = call;
   append.job = id;
@@ -153,6 +154,12 @@ Outbox Core::Delete(Instant now, CallId call, JobId id) {
                              "job ", ToString(id), " has not ended; cancel it first: potluck jobs cancel ", ToString(id))));
     return outbox;
   }
+  DeleteJob(id, call, outbox);
+  Wake(now, outbox);
+  return outbox;
+}
+
+void Core::DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox) {
   Append append;
   append.call = call;
   append.job = id;
@@ -162,8 +169,15 @@ Outbox Core::Delete(Instant now, CallId call, JobId id) {
     jobs_.erase(id);
   };
   Send(outbox, {JobDeleted{id}}, std::move(append));
-  Wake(now, outbox);
-  return outbox;
+}
+
+// Now and every hour from now on.
+void Core::DeleteOldJobs(Instant now, Outbox& outbox) {
+  if (options_.retention == absl::InfiniteDuration()) return;
+  for (const auto& [id, job] : jobs_) {
+    if (job.ended && job.ended->at + options_.retention <= now.wall) DeleteJob(id, std::nullopt, outbox);
+  }
+  later_.emplace(now.monotonic + absl::Hours(1), [this](Instant then, Outbox& later) { DeleteOldJobs(then, later); });
 }
 
 Outbox Core::Change(Instant now, CallId call, JobId id, const Settings& settings) {
@@ -224,7 +238,7 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, Interval interval, 
 
 // ---- Recovery
 
-Outbox Core::Recover(const StoreContents& contents) {
+Outbox Core::Recover(Instant now, const StoreContents& contents) {
   Outbox outbox;
   last_job_ = static_cast<uint64_t>(contents.last_job);
   for (const WorkerSeen& worker : contents.workers) {
@@ -243,6 +257,7 @@ Outbox Core::Recover(const StoreContents& contents) {
     Job& restored = jobs_.emplace(id, *std::move(job)).first->second;
     if (!restored.ended && restored.round) outbox.rebuilds.push_back(restored.key());
   }
+  DeleteOldJobs(now, outbox);
   return outbox;
 }
 

@@ -24,6 +24,7 @@ class CoreTest : public testing::Test {
   std::unique_ptr<Core> MakeCore() {
     CoreOptions options;
     options.scheduler.epoch = Epoch{1};
+    options.retention = absl::Hours(24 * 30);
     return std::make_unique<Core>(options, [](const std::string& workload, const std::string&) {
       if (workload != "fake") return Result<std::unique_ptr<Planner>>(Status::Error("workload is unknown"));
       return Result<std::unique_ptr<Planner>>(std::make_unique<FakePlanner>(1, 8));
@@ -264,11 +265,30 @@ TEST_F(CoreTest, ARestartGoesOnFromTheLedger) {
   Exchange(1, Request(1));
   Exchange(2, Request(2, {Slice({0, 3})}));
   core_ = MakeCore();
-  Handle(core_->Recover(facts_.Contents()));
+  Handle(core_->Recover(now_, facts_.Contents()));
   EXPECT_EQ(core_->Find(JobId{1})->committed, 3u);
   Join();
   EXPECT_EQ(Exchange(3, Request(1, {Slice({3, 8})})), "slice 0; ");
   EXPECT_EQ(core_->Find(JobId{1})->summary, PayloadOf(SumOf(0, {0, 8})));
+}
+
+TEST_F(CoreTest, AnEndedJobIsKnownAfterARestartUntilItsTimeIsOver) {
+  Submit();
+  Join();
+  Exchange(1, Request(1, {Slice({0, 8})}));
+  core_ = MakeCore();
+  Handle(core_->Recover(now_, facts_.Contents()));
+  const std::optional<JobView> job = core_->Find(JobId{1});
+  ASSERT_TRUE(job.has_value());
+  EXPECT_EQ(job->state, JobState::kDone);
+  EXPECT_EQ(job->summary, PayloadOf(SumOf(0, {0, 8})));
+  ASSERT_EQ(job->contributions.size(), 1u);
+  EXPECT_EQ(job->contributions[0].indices, 8u);
+  now_.wall += absl::Hours(24 * 31);
+  core_ = MakeCore();
+  Handle(core_->Recover(now_, facts_.Contents()));
+  EXPECT_TRUE(core_->Jobs().empty());
+  EXPECT_TRUE(facts_.Contents().jobs.empty());
 }
 
 TEST_F(CoreTest, ARetractedSliceIsComputedAgainAndTheTotalRebuilt) {

@@ -1,6 +1,8 @@
 #include "coordinator/core/jobs.h"
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace potluck {
 
@@ -46,7 +48,12 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
   if (stored.has_ended) {
     job.ended = stored.ended;  // Only what is stored of it is shown from now on.
     job.final_view.size = stored.rounds.empty() ? 0 : stored.rounds.back().size;
-    job.final_view.committed = stored.ended.outcome == JobOutcome::kDone ? job.final_view.size : 0;
+    job.final_view.contributions = DecodeContributions(stored.ended.contributions);
+    for (const Contribution& one : job.final_view.contributions) {
+      job.final_view.committed += one.indices;
+      job.final_view.committed_cost += one.cost;
+    }
+    job.final_view.cost = job.final_view.committed_cost;  // What the rest would have cost is not kept.
     return job;
   }
   Result<std::unique_ptr<Planner>> planner = factory(stored.submitted.workload, stored.submitted.spec);
@@ -71,9 +78,31 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
   return job;
 }
 
+std::string EncodeContributions(const std::vector<Contribution>& contributions) {
+  std::string text;
+  for (const Contribution& one : contributions) {
+    absl::StrAppend(&text, one.worker, "\t", one.slices, "\t", one.indices, "\t", one.cost, "\t", one.busy_seconds, "\n");
+  }
+  return text;
+}
+
+std::vector<Contribution> DecodeContributions(const std::string& text) {
+  std::vector<Contribution> contributions;
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const std::vector<std::string> fields = absl::StrSplit(line, '\t');
+    Contribution one;
+    if (fields.size() < 5 || !absl::SimpleAtoi(fields[1], &one.slices) || !absl::SimpleAtoi(fields[2], &one.indices) ||
+        !absl::SimpleAtod(fields[3], &one.cost) || !absl::SimpleAtod(fields[4], &one.busy_seconds)) {
+      continue;
+    }
+    one.worker = fields[0];
+    contributions.push_back(std::move(one));
+  }
+  return contributions;
+}
+
 JobView Describe(const Job& job) {
   JobView view = job.final_view;
-  view.contributions.clear();
   view.id = job.submitted.job;
   view.workload = job.submitted.workload;
   view.name = job.submitted.name;
@@ -98,6 +127,7 @@ JobView Describe(const Job& job) {
   } else if (job.planner) {
     view.summary = job.planner->Summary();
   }
+  if (!job.contributions.empty()) view.contributions.clear();
   for (const auto& [worker, contribution] : job.contributions) view.contributions.push_back(contribution);
   return view;
 }

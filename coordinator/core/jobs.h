@@ -49,4 +49,9 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
 
 JobView Describe(const Job& job);
 
+// A job's contributions as text, for its JobEnded: a line each, fields between tabs. Lines that are not understood are
+// passed over.
+std::string EncodeContributions(const std::vector<Contribution>& contributions);
+std::vector<Contribution> DecodeContributions(const std::string& text);
+
 }  // namespace potluck

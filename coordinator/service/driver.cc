@@ -14,7 +14,7 @@ Driver::~Driver() { Stop(); }
 Instant Driver::Now() { return {MonotonicNow(), absl::Now()}; }
 
 absl::Status Driver::Recover(const StoreContents& contents) {
-  Do([&contents](Core& core, Instant) { return core.Recover(contents); });
+  Do([&contents](Core& core, Instant now) { return core.Recover(now, contents); });
   return absl::OkStatus();
 }
 

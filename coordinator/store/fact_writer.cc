@@ -13,7 +13,7 @@ FactWriter::FactWriter(Database& db)
       raise_last_job_(db, "UPDATE meta SET value = ? WHERE key = 'last_job'"),
       insert_settings_(db, "INSERT INTO job_settings VALUES (NULL,?,?,?,?,?)"),
       find_end_(db, "SELECT outcome, result, message FROM job_ends WHERE job = ?"),
-      insert_end_(db, "INSERT INTO job_ends VALUES (?,?,?,?,?)"),
+      insert_end_(db, "INSERT INTO job_ends VALUES (?,?,?,?,?,?)"),
       delete_job_(db, "DELETE FROM jobs WHERE job = ?"),
       delete_settings_(db, "DELETE FROM job_settings WHERE job = ?"),
       delete_end_(db, "DELETE FROM job_ends WHERE job = ?"),
@@ -91,7 +91,7 @@ Verdict FactWriter::Apply(const JobEnded& fact) {
                        find_end_.Bytes(2) == fact.message;
     return equal ? Verdict::kRepeat : Verdict::kDisagreement;
   }
-  insert_end_.With(fact.job, fact.outcome, fact.result, Text{fact.message}, fact.at).Run();
+  insert_end_.With(fact.job, fact.outcome, fact.result, Text{fact.message}, Text{fact.contributions}, fact.at).Run();
   return Verdict::kStored;
 }
 

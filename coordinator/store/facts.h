@@ -42,6 +42,7 @@ struct JobEnded {
   JobOutcome outcome = JobOutcome::kDone;
   std::string result;   // The planner's Summary.
   std::string message;  // For kFailed: one sentence.
+  std::string contributions;  // Who did how much (core/jobs.h writes and reads it).
   absl::Time at;
 };
 

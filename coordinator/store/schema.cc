@@ -25,7 +25,7 @@ CREATE TABLE jobs(job INTEGER PRIMARY KEY, request_id BLOB NOT NULL UNIQUE, work
 CREATE TABLE job_settings(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, paused INTEGER, priority INTEGER, weight REAL,
   at INTEGER);
 CREATE INDEX job_settings_by_job ON job_settings(job);
-CREATE TABLE job_ends(job INTEGER PRIMARY KEY, outcome INTEGER, result BLOB, message TEXT, at INTEGER);
+CREATE TABLE job_ends(job INTEGER PRIMARY KEY, outcome INTEGER, result BLOB, message TEXT, contributions TEXT, at INTEGER);
 CREATE TABLE rounds(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, round INTEGER NOT NULL, size INTEGER NOT NULL,
   durability INTEGER, planner_state BLOB, at INTEGER, UNIQUE(job, round));
 CREATE TABLE commits(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, round INTEGER NOT NULL, begin INTEGER NOT NULL,

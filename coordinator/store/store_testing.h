@@ -98,7 +98,7 @@ inline SliceCommitted Slice(uint64_t job, uint32_t round, Interval interval, con
 }
 
 inline JobEnded Ended(uint64_t job, const std::string& result = "92") {
-  return {JobId{job}, JobOutcome::kDone, result, "", At(30)};
+  return {JobId{job}, JobOutcome::kDone, result, "", "", At(30)};
 }
 
 // "[0, 3)=sum [5, 9)=other": the slices that count.

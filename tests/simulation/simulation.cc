@@ -191,7 +191,7 @@ class Simulation {
           std::make_unique<FakePlanner>(static_cast<uint32_t>(fields->Number(1)), fields->Number(2)));
     });
     ++core_life_;
-    Handle(core_->Recover(facts_.Contents()));
+    Handle(core_->Recover(Now(), facts_.Contents()));
     for (JobPlan& job : jobs_) Submit(job);
   }
 
