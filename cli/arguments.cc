@@ -82,7 +82,8 @@ bool ReadTimeSpan(const std::string& text, absl::Duration& span) {
 
 template <typename Out>
 ValueReader MakeTimeSpan(Out* out) {
-  return {"a number and its unit, s, min, h or d, such as 90s or 12h, from 1s to 3650d", [out](const std::string& text) {
+  return {"a number and its unit, s, min, h or d, such as 90s or 12h, from 1s to 3650d",
+          [out](const std::string& text) {
             absl::Duration span;
             if (!ReadTimeSpan(text, span)) return false;
             *out = span;
@@ -164,6 +165,11 @@ void Arguments::Flag(std::string name, std::string placeholder, ValueReader valu
   flags_.push_back(std::move(field));
 }
 
+void Arguments::RequiredFlag(std::string name, std::string placeholder, ValueReader value, std::string help) {
+  Flag(std::move(name), std::move(placeholder), std::move(value), std::move(help), "none, it must be given");
+  flags_.back().required = true;
+}
+
 void Arguments::Switch(std::string name, bool* out, std::string help) {
   Flag(std::move(name), "", {}, std::move(help), "");
   flags_.back().enabled = out;
@@ -197,6 +203,7 @@ absl::Status Arguments::ParseFlag(const Args& args, size_t& next) {
   const std::string name = argument.substr(0, equals);
   const auto flag = std::find_if(flags_.begin(), flags_.end(), [&](const Field& field) { return field.name == name; });
   if (flag == flags_.end()) return UnknownFlag(name);
+  flag->given = true;
   if (flag->enabled != nullptr) {
     if (equals != std::string::npos) return NotAllowed(name, argument.substr(equals + 1), "no value");
     *flag->enabled = true;
@@ -229,8 +236,9 @@ absl::Status Arguments::Parse(const Args& args) {
       if (absl::Status status = ParseFlag(args, next); !status.ok()) return status;
     } else {
       if (positional == positionals_.size()) {
-        return absl::InvalidArgumentError(absl::StrCat("\"", Printable(argument), "\" is one argument too many for `potluck ",
-                                                       command_, "`, which takes ", positionals_.size()));
+        return absl::InvalidArgumentError(absl::StrCat("\"", Printable(argument),
+                                                       "\" is one argument too many for `potluck ", command_,
+                                                       "`, which takes ", positionals_.size()));
       }
       const Field& field = positionals_[positional++];
       if (!field.value.read(argument)) return NotAllowed(field.name, argument, field.value.allowed);
@@ -240,6 +248,9 @@ absl::Status Arguments::Parse(const Args& args) {
   for (; positional < positionals_.size(); ++positional) {
     const Field& field = positionals_[positional];
     if (field.required) return Missing(field.name, field.value.allowed);
+  }
+  for (const Field& flag : flags_) {
+    if (flag.required && !flag.given) return Missing(flag.name, flag.value.allowed);
   }
   return absl::OkStatus();
 }
@@ -256,8 +267,9 @@ std::string Arguments::Help() const {
     if (flag.enabled != nullptr) {
       absl::StrAppend(&fields, HelpLine(flag.name, absl::StrCat(flag.help, " (default: no)")));
     } else {
-      absl::StrAppend(&fields, HelpLine(absl::StrCat(flag.name, " ", flag.placeholder),
-                                        absl::StrCat(flag.help, ": ", flag.value.allowed, " (default: ", flag.fallback, ")")));
+      absl::StrAppend(&fields,
+                      HelpLine(absl::StrCat(flag.name, " ", flag.placeholder),
+                               absl::StrCat(flag.help, ": ", flag.value.allowed, " (default: ", flag.fallback, ")")));
     }
   }
   absl::StrAppend(&fields, HelpLine("--help", "this text"));

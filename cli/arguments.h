@@ -7,8 +7,8 @@
 //   if (const std::optional<int> code = arguments.Read(args)) return *code;
 //
 // A value follows its flag, as the next argument or after `=`. What starts with a dash and a digit is a value, so that
-// a negative number is told what is allowed. After `--` everything is positional. Every error is one sentence that names
-// the field, the value and what is allowed, or the nearest flag that exists. Not thread-safe.
+// a negative number is told what is allowed. After `--` everything is positional. Every error is one sentence that
+// names the field, the value and what is allowed, or the nearest flag that exists. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ using Args = std::vector<std::string>;
 
 // How a value is read. What it writes to must outlive it.
 struct ValueReader {
-  std::string allowed;                                  // In words: "a whole number from 1 to 32".
+  std::string allowed;                                // In words: "a whole number from 1 to 32".
   std::function<bool(const std::string& text)> read;  // False, having written nothing: not allowed.
 };
 
@@ -52,6 +52,8 @@ class Arguments {
   void OptionalPositional(std::string name, ValueReader value, std::string help);
   // `fallback` says in words what holds without the flag.
   void Flag(std::string name, std::string placeholder, ValueReader value, std::string help, std::string fallback);
+  // One without which the command does not run.
+  void RequiredFlag(std::string name, std::string placeholder, ValueReader value, std::string help);
   void Switch(std::string name, bool* out, std::string help);
   // For other processes, not for people: not in Help().
   void HiddenFlag(std::string name, ValueReader value);
@@ -74,6 +76,7 @@ class Arguments {
     bool* enabled = nullptr;  // Of a switch.
     bool hidden = false;
     bool required = false;
+    bool given = false;
   };
 
   absl::Status ParseFlag(const Args& args, size_t& next);

@@ -68,8 +68,10 @@ TEST(ArgumentsTest, FlagValuesOutOfRangeAreTold) {
               "--local-workers is \"" + text + "\"; allowed is a whole number from 1 to 256");
   }
   EXPECT_EQ(Fixture().Error({"8", "--weight", "nan"}), "--weight is \"nan\"; allowed is a number from 0.5 to 2");
-  EXPECT_EQ(Fixture().Error({"8", "--algorithm", "magic"}), "--algorithm is \"magic\"; allowed is backtracking or meet");
-  EXPECT_THAT(Fixture().Error({"8", "--ends-in", "12"}), HasSubstr("--ends-in is \"12\"; allowed is a number and its unit"));
+  EXPECT_EQ(Fixture().Error({"8", "--algorithm", "magic"}),
+            "--algorithm is \"magic\"; allowed is backtracking or meet");
+  EXPECT_THAT(Fixture().Error({"8", "--ends-in", "12"}),
+              HasSubstr("--ends-in is \"12\"; allowed is a number and its unit"));
   EXPECT_THAT(Fixture().Error({"8", "--ends-in", "0s"}), HasSubstr("allowed is"));
   EXPECT_EQ(Fixture().Error({"8", "--json=yes"}), "--json is \"yes\"; allowed is no value");
 }
@@ -100,11 +102,20 @@ TEST(ArgumentsTest, TimeSpansHaveUnits) {
   }
 }
 
+TEST(ArgumentsTest, AMissingRequiredFlagIsTold) {
+  int value = 0;
+  Arguments arguments("x", "Does.");
+  arguments.RequiredFlag("--size", "S", WholeNumber(&value, 1, 9), "size");
+  EXPECT_EQ(arguments.Parse({}).message(), "--size is missing; allowed is a whole number from 1 to 9");
+  EXPECT_TRUE(arguments.Parse({"--size", "3"}).ok());
+}
+
 TEST(ArgumentsTest, HelpNamesEveryFlagItsValuesAndDefaultButNoHiddenOne) {
   Fixture f;
   const std::string help = f.arguments.Help();
   EXPECT_THAT(help, HasSubstr("potluck nqueens N [FLAG...]"));
-  EXPECT_THAT(help, HasSubstr("--local-workers K         workers: a whole number from 1 to 256 (default: one a device)"));
+  EXPECT_THAT(help,
+              HasSubstr("--local-workers K         workers: a whole number from 1 to 256 (default: one a device)"));
   EXPECT_THAT(help, testing::Not(HasSubstr("secret")));
   EXPECT_EQ(f.Error({"--help"}), "ok");
   EXPECT_TRUE(f.arguments.help_wanted());

@@ -1,8 +1,8 @@
 // `potluck bench coordinator`: W simulated workers ask for and report empty units over real gRPC and TLS on loopback.
 //
 // The coordinator runs in a child process with a store on disk, so that its memory is its own; the simulated workers
-// share this process. Every result is committed, synchronous=FULL, before it is acknowledged. An empty unit is one index
-// of a round that never ends; a worker holds B of them, reports all B in one Exchange and gets B new ones.
+// share this process. Every result is committed, synchronous=FULL, before it is acknowledged. An empty unit is one
+// index of a round that never ends; a worker holds B of them, reports all B in one Exchange and gets B new ones.
 #include "cli/bench_coordinator.h"
 
 #include <fcntl.h>
@@ -89,14 +89,15 @@ class Server {
  public:
   absl::Status Start(const std::string& directory) {
     int input[2], output[2];
-    if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0) return absl::InternalError("no pipe can be made");
+    if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
+      return absl::InternalError("no pipe can be made");
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, input[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO);
     std::string arguments[] = {"potluck", "bench", "coordinator", "--serve", directory};
-    char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(), arguments[3].data(),
-                    arguments[4].data(), nullptr};
+    char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(),
+                    arguments[3].data(), arguments[4].data(), nullptr};
     const int failed = posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     close(input[0]);
@@ -249,7 +250,9 @@ struct Figures {
 };
 
 double Quantile(std::vector<double>& sorted, double q) {
-  return sorted.empty() ? 0 : sorted[std::min(sorted.size() - 1, static_cast<size_t>(q * static_cast<double>(sorted.size())))];
+  return sorted.empty()
+             ? 0
+             : sorted[std::min(sorted.size() - 1, static_cast<size_t>(q * static_cast<double>(sorted.size())))];
 }
 
 class Measurement {
@@ -265,7 +268,9 @@ class Measurement {
       if (absl::Status status = workers_.back()->Join(); !status.ok()) return status;
     }
     for (auto& worker : workers_) worker->Start();
-    WaitUntil([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(totals_.mutex) { return totals_.ready + totals_.ended >= workers_.size(); });
+    WaitUntil([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(totals_.mutex) {
+      return totals_.ready + totals_.ended >= workers_.size();
+    });
     const absl::Time start = MonotonicNow();
     totals_.measuring.store(true);
     {
@@ -336,7 +341,8 @@ class Measurement {
 absl::StatusOr<std::string> MakeDirectory(const std::string& parent) {
   std::string name = parent + "/potluck-bench-XXXXXX";
   if (mkdtemp(name.data()) == nullptr) {
-    return absl::PermissionDeniedError(absl::StrCat("--directory is \"", parent, "\"; a directory cannot be made there"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("--directory is \"", parent, "\"; a directory cannot be made there"));
   }
   return name;
 }
@@ -374,8 +380,9 @@ int BenchCoordinator(const Args& args) {
                {"rss_mib", figures->rss_mib},
                {"failures", figures->failures}});
   } else {
-    std::printf("%.0f results/s from %d workers, %d an Exchange; Exchange p50 %.2f ms, p99 %.2f ms; coordinator %.0f MiB\n",
-                figures->results_per_second, workers, batch, figures->p50_ms, figures->p99_ms, figures->rss_mib);
+    std::printf(
+        "%.0f results/s from %d workers, %d an Exchange; Exchange p50 %.2f ms, p99 %.2f ms; coordinator %.0f MiB\n",
+        figures->results_per_second, workers, batch, figures->p50_ms, figures->p99_ms, figures->rss_mib);
   }
   return figures->failures == 0 ? kExitOk : kExitFailed;
 }

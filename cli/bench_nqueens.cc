@@ -28,13 +28,11 @@ struct BenchFlags {
 };
 
 std::optional<int> ReadFlags(const Args& args, BenchFlags& flags) {
-  std::vector<std::string> dispatches = DispatchNames();
-  dispatches.insert(dispatches.begin(), "auto");
   Arguments arguments("bench nqueens", "Counts one board with the kernel alone, without coordinator or worker.");
   arguments.Flag("--n", "N", WholeNumber(&flags.n, 1, nqueens::kMaxN), "queens, and rows of the board", "16");
   arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"backtracking"}), "how to count", "backtracking");
   arguments.Flag("--device", "D", OneOf(&flags.device, {"cpu", "cuda"}), "where: the CPU or the first GPU", "cpu");
-  arguments.Flag("--dispatch", "D", OneOf(&flags.dispatch, dispatches), "CPU code path", "auto");
+  arguments.Flag("--dispatch", "D", DispatchName(&flags.dispatch), "CPU code path", "auto");
   arguments.Flag("--threads", "T", WholeNumber(&flags.threads, 1, 1024), "CPU threads", "all cores");
   arguments.Switch("--json", &flags.json, "one JSON object on standard output");
   return arguments.Read(args);
@@ -57,9 +55,7 @@ absl::StatusOr<std::unique_ptr<Runner>> MakeRunner(const BenchFlags& flags) {
   return std::move(runner).value();
 }
 
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 absl::StatusOr<NQueensResult> Measure(const BenchFlags& flags) {
   absl::StatusOr<std::unique_ptr<Runner>> runner = MakeRunner(flags);
@@ -93,8 +89,8 @@ absl::StatusOr<NQueensResult> Measure(const BenchFlags& flags) {
 
 void Print(const BenchFlags& flags, const NQueensResult& result) {
   if (!flags.json) {
-    std::printf("%s on %s%s\n", ResultText(result).c_str(), flags.device.c_str(),
-                flags.device == "cpu" ? absl::StrCat(", ", flags.threads, " threads, ", flags.dispatch).c_str() : "");
+    std::printf("%sdevice          %s\n", ResultText(result).c_str(), flags.device.c_str());
+    if (flags.device == "cpu") std::printf("threads         %d, dispatch %s\n", flags.threads, flags.dispatch.c_str());
     return;
   }
   nlohmann::ordered_json json = ResultJson(result);

@@ -40,11 +40,9 @@ class Client {
   template <typename Request, typename Reply>
   absl::Status Call(Method<Request, Reply> method, const Request& request, Reply* reply, bool retry = false,
                     absl::Duration deadline = kCallDeadline) {
-    return Try(
-        [&](v1::Jobs::StubInterface& stub, grpc::ClientContext& context) {
-          return (stub.*method)(&context, request, reply);
-        },
-        retry, deadline);
+    return Try([&](v1::Jobs::StubInterface& stub,
+                   grpc::ClientContext& context) { return (stub.*method)(&context, request, reply); },
+               retry, deadline);
   }
 
   // Calls `visit` for each status of the job as it comes, until it has ended (Ok) or the connection is lost

@@ -1,12 +1,14 @@
 #include "cli/commands.h"
 
-#include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cli/client.h"
 #include "cli/exit_code.h"
 #include "cli/output.h"
 #include "cli/suggest.h"
+#include "kernels/workload/registry.h"
 
 namespace potluck {
 namespace {
@@ -23,7 +25,8 @@ void PrintHelp(const std::string& group, const std::vector<Command>& commands) {
   if (!group.empty()) return;
   std::printf(
       "\nExit codes: 0 done; 1 failed; 2 a command, flag or value that is not allowed; 3 the coordinator cannot be\n"
-      "reached; 4 no protocol version in common with it; 5 it refuses the token, its role or the key; 130 interrupted.\n");
+      "reached; 4 no protocol version in common with it; 5 it refuses the token, its role or the key; 130 "
+      "interrupted.\n");
 }
 
 }  // namespace
@@ -44,16 +47,33 @@ int RunCommand(const std::string& group, const std::vector<Command>& commands, c
   for (const Command& command : commands) {
     if (command.name == args[0]) return command.run(Args(args.begin() + 1, args.end()));
   }
-  return FailUsage(absl::InvalidArgumentError(
-      absl::StrCat("\"", Printable(args[0]), "\" is not a command of `", Prefix(group), "`; the nearest is ",
-                   Nearest(args[0], known), " (`", Prefix(group), " --help` lists them)")));
+  return FailUsage(absl::InvalidArgumentError(absl::StrCat("\"", Printable(args[0]), "\" is not a command of `",
+                                                           Prefix(group), "`; the nearest is ", Nearest(args[0], known),
+                                                           " (`", Prefix(group), " --help` lists them)")));
 }
 
 void CoordinatorFlags::Declare(Arguments& arguments) {
-  arguments.Flag("--coordinator", "X",
-                 {"a join string, a file that holds one, or - for standard input", Text(&coordinator).read},
-                 "the coordinator", "the environment's POTLUCK_COORDINATOR");
+  arguments.Flag("--coordinator", "X", JoinStringText(&coordinator_), "the coordinator",
+                 "the environment's POTLUCK_COORDINATOR");
   arguments.Switch("--json", &json, "one JSON object on standard output");
+}
+
+std::optional<int> CoordinatorFlags::Read(Arguments& arguments, const Args& args) {
+  if (const std::optional<int> code = arguments.Read(args)) return code;
+  absl::StatusOr<JoinString> loaded = LoadCoordinator(coordinator_);
+  if (!loaded.ok()) return FailUsage(loaded.status());
+  join = *std::move(loaded);
+  return std::nullopt;
+}
+
+ValueReader JoinStringText(std::string* out) {
+  return {"a join string, a file that holds one, or - for standard input", Text(out).read};
+}
+
+ValueReader DispatchName(std::string* out) {
+  std::vector<std::string> names = DispatchNames();
+  names.insert(names.begin(), "auto");
+  return OneOf(out, std::move(names));
 }
 
 void PrintJson(const nlohmann::ordered_json& json) {

@@ -1,16 +1,18 @@
 // The table of commands, and what they share: finding one by its name, and reaching a coordinator.
 //
-// A command is a function from its arguments (after its own name) to an exit code (exit_code.h). It prints its result on
-// standard output and everything else on standard error. It runs once, in the main thread.
+// A command is a function from its arguments (after its own name) to an exit code (exit_code.h). It prints its result
+// on standard output and everything else on standard error. It runs once, in the main thread.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/arguments.h"
+#include "proto/join_string.h"
 
 namespace potluck {
 
@@ -37,11 +39,21 @@ int RunWorkers(const Args& args);
 
 // The flags that every command has which talks to a coordinator.
 struct CoordinatorFlags {
-  std::string coordinator;
   bool json = false;
+  JoinString join;  // After Read.
 
   void Declare(Arguments& arguments);
+  // Reads the arguments and the join string; the exit code if the command is over with that.
+  std::optional<int> Read(Arguments& arguments, const Args& args);
+
+ private:
+  std::string coordinator_;
 };
+
+// A join string as a user gives it, read later.
+ValueReader JoinStringText(std::string* out);
+// "auto" or a CPU code path of this build.
+ValueReader DispatchName(std::string* out);
 
 // One JSON value on standard output, on one line.
 void PrintJson(const nlohmann::ordered_json& json);

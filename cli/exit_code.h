@@ -9,10 +9,10 @@ namespace potluck {
 
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;
-inline constexpr int kExitUsage = 2;        // A command, flag or value that is not allowed.
-inline constexpr int kExitUnreachable = 3;  // The coordinator cannot be reached.
+inline constexpr int kExitUsage = 2;         // A command, flag or value that is not allowed.
+inline constexpr int kExitUnreachable = 3;   // The coordinator cannot be reached.
 inline constexpr int kExitOtherVersion = 4;  // No protocol version in common with the coordinator.
-inline constexpr int kExitRefused = 5;      // Token, role or key.
+inline constexpr int kExitRefused = 5;       // Token, role or key.
 inline constexpr int kExitInterrupted = 130;
 
 // The code for an error that came up while a command ran.

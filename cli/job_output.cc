@@ -38,9 +38,7 @@ std::string TokenState(const v1::TokenStatus& token, int64_t now_unix_ms) {
 
 }  // namespace
 
-std::string StateName(v1::JobStatus::State state) {
-  return absl::AsciiStrToLower(v1::JobStatus::State_Name(state));
-}
+std::string StateName(v1::JobStatus::State state) { return absl::AsciiStrToLower(v1::JobStatus::State_Name(state)); }
 
 std::string JobsText(const v1::ListReply& reply) {
   if (reply.jobs().empty()) return "no jobs\n";
@@ -61,14 +59,10 @@ Json JobsJson(const v1::ListReply& reply, int64_t now_unix_ms) {
 }
 
 std::string JobText(const v1::JobStatus& status, int64_t now_unix_ms) {
-  Rows rows = {{"job", absl::StrCat(status.job())},
-               {"workload", Printable(status.workload())},
-               {"state", StateName(status.state())},
-               {"done", Percent(Fraction(status))},
-               {"workers", absl::StrCat(status.workers())},
-               {"priority", absl::StrCat(status.priority())},
-               {"weight", absl::StrCat(status.weight())},
-               {"submitted", DateText(status.submitted_unix_ms())}};
+  Rows rows = {{"job", absl::StrCat(status.job())},         {"workload", Printable(status.workload())},
+               {"state", StateName(status.state())},        {"done", Percent(Fraction(status))},
+               {"workers", absl::StrCat(status.workers())}, {"priority", absl::StrCat(status.priority())},
+               {"weight", absl::StrCat(status.weight())},   {"submitted", DateText(status.submitted_unix_ms())}};
   if (!status.submitted_by().empty()) rows.back()[1] += absl::StrCat(" by ", Printable(status.submitted_by()));
   if (!status.name().empty()) rows.insert(rows.begin() + 1, {"name", Printable(status.name())});
   if (status.ended_unix_ms() != 0) rows.push_back({"ended", DateText(status.ended_unix_ms())});

@@ -45,11 +45,9 @@ int List(const Args& args) {
   Arguments arguments("jobs list", "Lists the jobs that have not been deleted.");
   CoordinatorFlags flags;
   flags.Declare(arguments);
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
-  if (!join.ok()) return FailUsage(join.status());
+  if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
   v1::ListReply reply;
-  if (absl::Status status = Client(*std::move(join)).Call(&Stub::List, v1::ListRequest(), &reply); !status.ok()) {
+  if (absl::Status status = Client(flags.join).Call(&Stub::List, v1::ListRequest(), &reply); !status.ok()) {
     return Fail(status);
   }
   if (flags.json) {
@@ -64,20 +62,12 @@ int List(const Args& args) {
 struct OneJob {
   CoordinatorFlags flags;
   uint64_t job = 0;
-  std::optional<JoinString> join;
 
   void Declare(Arguments& arguments) {
     arguments.Positional("ID", JobNumber(&job), "the job's number");
     flags.Declare(arguments);
   }
-  // The exit code if the command is over.
-  std::optional<int> Read(Arguments& arguments, const Args& args) {
-    if (const std::optional<int> code = arguments.Read(args)) return code;
-    absl::StatusOr<JoinString> loaded = LoadCoordinator(flags.coordinator);
-    if (!loaded.ok()) return FailUsage(loaded.status());
-    join = *std::move(loaded);
-    return std::nullopt;
-  }
+  std::optional<int> Read(Arguments& arguments, const Args& args) { return flags.Read(arguments, args); }
 };
 
 int Show(const Args& args) {
@@ -85,7 +75,7 @@ int Show(const Args& args) {
   OneJob one;
   one.Declare(arguments);
   if (const std::optional<int> code = one.Read(arguments, args)) return *code;
-  Client client(*one.join);
+  Client client(one.flags.join);
   const absl::StatusOr<v1::JobStatus> status = FindJob(client, one.job);
   if (!status.ok()) return Fail(status.status());
   PrintJob(*status, one.flags.json);
@@ -105,7 +95,7 @@ int Watch(const Args& args) {
     if (count > 1) _exit(kExitInterrupted);
     interrupt.Raise(absl::CancelledError("interrupted; the job goes on"));
   });
-  Client client(*one.join, &interrupt);
+  Client client(one.flags.join, &interrupt);
   ProgressDisplay display;
   // Nobody there at all is told at once, and not after the patience for a job under way.
   if (absl::StatusOr<v1::JobStatus> status = FindJob(client, one.job); !status.ok()) return Fail(status.status());
@@ -124,7 +114,8 @@ int Watch(const Args& args) {
 template <typename Request>
 int Do(const OneJob& one, Client::Method<Request, v1::Empty> method, const Request& request, const std::string& done) {
   v1::Empty reply;
-  if (absl::Status status = Client(*one.join).Call(method, request, &reply, true); !status.ok()) return Fail(status);
+  if (absl::Status status = Client(one.flags.join).Call(method, request, &reply, true); !status.ok())
+    return Fail(status);
   if (one.flags.json) {
     PrintJson({{"job", one.job}, {"done", done}});
   } else {

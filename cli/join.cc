@@ -16,7 +16,6 @@
 #include "cli/local_workers.h"
 #include "cli/output.h"
 #include "cli/signals.h"
-#include "kernels/workload/registry.h"
 #include "proto/join_string.h"
 #include "worker/worker.h"
 
@@ -24,11 +23,10 @@ namespace potluck {
 namespace {
 
 std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions& options) {
-  std::vector<std::string> dispatches = DispatchNames();
-  dispatches.insert(dispatches.begin(), "auto");
-  Arguments arguments("join",
-                      "Works for a coordinator until it is stopped. Ctrl-C or SIGTERM once: finishes or hands back what "
-                      "it computes,\nthen leaves; twice: stops at once.");
+  Arguments arguments(
+      "join",
+      "Works for a coordinator until it is stopped. Ctrl-C or SIGTERM once: finishes or hands back what "
+      "it computes,\nthen leaves; twice: stops at once.");
   arguments.OptionalPositional("X",
                                {"a join string, a file that holds one, or - for standard input; without it the "
                                 "environment's POTLUCK_JOIN",
@@ -39,7 +37,7 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
   arguments.Flag("--threads", "T", WholeNumber(&options.threads, 1, 1024), "CPU threads", "all cores");
   arguments.Flag("--device", "D", OneOf(&options.device, {"auto", "cpu", "cuda"}), "what to compute on",
                  "auto: everything there is");
-  arguments.Flag("--dispatch", "D", OneOf(&options.dispatch, dispatches), "CPU code path", "auto");
+  arguments.Flag("--dispatch", "D", DispatchName(&options.dispatch), "CPU code path", "auto");
   arguments.Switch("--when-idle", &options.when_idle, "yield to everything else on this machine");
   arguments.Switch("--metered", &options.metered, "few and small messages: one about every 120 s");
   arguments.Flag("--ends-in", "TIME", TimeSpan(&options.ends_in), "when this session is known to end", "not known");

@@ -19,6 +19,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 
 extern char** environ;
@@ -43,7 +44,9 @@ std::string GpuName(int index) {
   return static_cast<size_t>(index) < names.size() ? names[static_cast<size_t>(index)] : absl::StrCat(index);
 }
 
-bool Sets(const std::string& entry, const char* variable) { return absl::StartsWith(entry, absl::StrCat(variable, "=")); }
+bool Sets(const std::string& entry, const char* variable) {
+  return absl::StartsWith(entry, absl::StrCat(variable, "="));
+}
 
 std::vector<std::string> Environment(const std::string& join_string, std::optional<int> gpu) {
   std::vector<std::string> environment;
@@ -126,9 +129,13 @@ absl::Status LocalWorkers::Spawn(size_t index) {
   process.started = absl::Now();
   process.partial_line.clear();
   process.last_line.clear();
-  std::vector<std::string> arguments = {"potluck", "join", "--name", process.name, "--installation", process.name,
-                                        "--device", plan.device, "--threads", absl::StrCat(plan.threads), "--dispatch",
-                                        options_.dispatch, "--slice-seconds", absl::StrCat(options_.slice_seconds)};
+  std::vector<std::string> arguments = {"potluck",         "join",
+                                        "--name",          process.name,
+                                        "--installation",  process.name,
+                                        "--device",        plan.device,
+                                        "--threads",       absl::StrCat(plan.threads),
+                                        "--dispatch",      options_.dispatch,
+                                        "--slice-seconds", absl::StrCat(options_.slice_seconds)};
   std::vector<std::string> environment = Environment(options_.join_string, plan.gpu);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "no pipe for a local worker");
@@ -168,7 +175,7 @@ void LocalWorkers::ReadOutput(Process& process) {
   while ((size = read(process.output, buffer, sizeof(buffer))) > 0) {
     process.partial_line.append(buffer, static_cast<size_t>(size));
     for (size_t end = 0; (end = process.partial_line.find('\n')) != std::string::npos;) {
-      process.last_line = process.partial_line.substr(0, end);
+      process.last_line = std::string(absl::StripPrefix(process.partial_line.substr(0, end), "potluck: "));
       process.partial_line.erase(0, end + 1);
       if (options_.verbose) options_.say(absl::StrCat(process.name, ": ", process.last_line));
     }
@@ -208,14 +215,17 @@ void LocalWorkers::Ended(size_t index, int wait_status) {
   if (!killed) process.quick_ends = quick ? process.quick_ends + 1 : 1;
   const int doublings = std::min(killed ? 3 * (quick ? 1 : 0) : process.quick_ends - 1, 6);
   process.start_at = now + std::min(kLongestPause, kFirstPause * (1 << doublings));
-  const std::string reason = process.last_line.empty() ? EndText(wait_status)
-                                                       : absl::StrCat(EndText(wait_status), ": ", process.last_line);
+  // Last words count only of one that ended by itself.
+  const std::string reason = killed || process.last_line.empty()
+                                 ? EndText(wait_status)
+                                 : absl::StrCat(EndText(wait_status), ": ", process.last_line);
   if (killed || process.quick_ends < kMostQuickEnds) {
     options_.say(absl::StrCat(process.name, " ", reason, "; it is started again"));
     return;
   }
   process.given_up = true;
-  options_.say(absl::StrCat(process.name, " ended ", process.quick_ends, " times soon after its start and is given up"));
+  options_.say(
+      absl::StrCat(process.name, " ended ", process.quick_ends, " times soon after its start and is given up"));
   const bool any_left = std::any_of(processes_.begin(), processes_.end(), [](const Process& p) { return !p.given_up; });
   if (!any_left) {
     options_.give_up(absl::FailedPreconditionError(

@@ -31,9 +31,9 @@ struct LocalWorkerPlan {
   friend bool operator==(const LocalWorkerPlan&, const LocalWorkerPlan&) = default;
 };
 
-// `count` workers on `gpus` (indices) and a CPU of `cores`. By default one a GPU, or one on the CPU where there is none.
-// More than there are GPUs compute on the CPU. A single one takes every device. `threads` each, by default the cores
-// divided among those that compute on the CPU.
+// `count` workers on `gpus` (indices) and a CPU of `cores`. By default one a GPU, or one on the CPU where there is
+// none. More than there are GPUs compute on the CPU. A single one takes every device. `threads` each, by default the
+// cores divided among those that compute on the CPU.
 std::vector<LocalWorkerPlan> PlanLocalWorkers(std::optional<int> count, std::optional<int> threads,
                                               const std::vector<int>& gpus, int cores);
 
@@ -42,7 +42,7 @@ struct LocalWorkersOptions {
   std::vector<LocalWorkerPlan> workers;
   std::string dispatch = "auto";
   double slice_seconds = 2.0;
-  bool verbose = false;                   // Pass on what they say.
+  bool verbose = false;  // Pass on what they say.
   std::string program = "/proc/self/exe";
   // Called from the thread; must not block.
   std::function<void(const std::string&)> say = [](const std::string&) {};
@@ -60,7 +60,7 @@ class LocalWorkers {
  private:
   struct Process {
     std::string name;
-    pid_t pid = -1;  // -1: not running.
+    pid_t pid = -1;   // -1: not running.
     int output = -1;  // The reading end of its standard error.
     std::string partial_line;
     std::string last_line;
@@ -80,7 +80,7 @@ class LocalWorkers {
 
   const LocalWorkersOptions options_;
   std::vector<Process> processes_;  // The thread's.
-  int stop_ = -1;  // An eventfd.
+  int stop_ = -1;                   // An eventfd.
   std::thread thread_;
 };
 

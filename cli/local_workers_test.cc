@@ -12,7 +12,8 @@ namespace potluck {
 namespace {
 
 TEST(LocalWorkersTest, WithoutAGpuOneWorkerHasAllCores) {
-  EXPECT_EQ(PlanLocalWorkers({}, {}, {}, 8), (std::vector<LocalWorkerPlan>{{.device = "cpu", .gpu = {}, .threads = 8}}));
+  EXPECT_EQ(PlanLocalWorkers({}, {}, {}, 8),
+            (std::vector<LocalWorkerPlan>{{.device = "cpu", .gpu = {}, .threads = 8}}));
 }
 
 TEST(LocalWorkersTest, CoresAreDividedAmongTheWorkersOnTheCpu) {
@@ -24,8 +25,9 @@ TEST(LocalWorkersTest, CoresAreDividedAmongTheWorkersOnTheCpu) {
 }
 
 TEST(LocalWorkersTest, EachGpuGetsAWorkerAndMoreComputeOnTheCpu) {
-  EXPECT_EQ(PlanLocalWorkers({}, {}, {0, 2}, 8), (std::vector<LocalWorkerPlan>{{.device = "cuda", .gpu = 0, .threads = 8},
-                                                                          {.device = "cuda", .gpu = 2, .threads = 8}}));
+  EXPECT_EQ(PlanLocalWorkers({}, {}, {0, 2}, 8),
+            (std::vector<LocalWorkerPlan>{{.device = "cuda", .gpu = 0, .threads = 8},
+                                          {.device = "cuda", .gpu = 2, .threads = 8}}));
   const std::vector<LocalWorkerPlan> plans = PlanLocalWorkers(3, {}, {0}, 8);
   EXPECT_EQ(plans[0].device, "cuda");
   EXPECT_EQ(plans[2], (LocalWorkerPlan{.device = "cpu", .gpu = {}, .threads = 4}));

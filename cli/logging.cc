@@ -32,9 +32,9 @@ class SpdLog final : public Log {
 std::shared_ptr<Log> Log::Create(const LogOptions& options) {
   const bool json = options.format == "json";
   auto logger = std::make_shared<spdlog::logger>("potluck", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_pattern(json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%v})"
-                           : "%Y-%m-%dT%H:%M:%S.%eZ %l: %v",
-                      spdlog::pattern_time_type::utc);
+  logger->set_pattern(
+      json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%v})" : "%Y-%m-%dT%H:%M:%S.%eZ %l: %v",
+      spdlog::pattern_time_type::utc);
   logger->set_level(spdlog::level::from_str(options.level));
   return std::make_shared<SpdLog>(std::move(logger), json);
 }

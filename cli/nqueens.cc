@@ -23,7 +23,6 @@
 #include "cli/signals.h"
 #include "coordinator/coordinator.h"
 #include "kernels/nqueens/payload.h"
-#include "kernels/workload/registry.h"
 #include "worker/devices.h"
 
 namespace potluck {
@@ -46,23 +45,19 @@ struct NQueensFlags {
 };
 
 void Declare(Arguments& arguments, NQueensFlags& flags) {
-  std::vector<std::string> dispatches = DispatchNames();
-  dispatches.insert(dispatches.begin(), "auto");
   arguments.Positional("N", WholeNumber(&flags.n, 1, nqueens::kMaxN), "queens, and rows of the board");
   arguments.Flag("--local-workers", "K", WholeNumber(&flags.local_workers, 1, 256), "workers on this machine",
                  "one a device");
   arguments.Flag("--threads", "T", WholeNumber(&flags.threads, 1, 1024), "CPU threads of each local worker",
                  "the cores divided among them");
   arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"backtracking"}), "how to count", "backtracking");
-  arguments.Flag("--dispatch", "D", OneOf(&flags.dispatch, dispatches), "CPU code path of the local workers", "auto");
-  arguments.Flag("--coordinator", "X",
-                 {"a join string, a file that holds one, or - for standard input", Text(&flags.coordinator).read},
+  arguments.Flag("--dispatch", "D", DispatchName(&flags.dispatch), "CPU code path of the local workers", "auto");
+  arguments.Flag("--coordinator", "X", JoinStringText(&flags.coordinator),
                  "submit the job there instead of running it on this machine", "this machine");
   arguments.Flag("--patience", "TIME", TimeSpan(&flags.patience),
                  "how long a coordinator may be away while the job runs", "10min");
   arguments.Flag("--name", "TEXT", Text(&flags.name), "the job's name, for people", "none");
-  arguments.Flag("--priority", "P", WholeNumber(&flags.priority, -1000, 1000),
-                 "jobs of a higher one go first", "0");
+  arguments.Flag("--priority", "P", WholeNumber(&flags.priority, -1000, 1000), "jobs of a higher one go first", "0");
   arguments.Flag("--weight", "W", RealNumber(&flags.weight, 0.001, 1000), "share of the workers among equal priorities",
                  "1");
   arguments.Switch("--verbose", &flags.verbose, "what the coordinator and the local workers have to say");
@@ -72,8 +67,10 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
 
 absl::Status CheckTogether(const NQueensFlags& flags) {
   if (flags.coordinator.empty()) return absl::OkStatus();
-  const char* local = flags.local_workers ? "--local-workers" : flags.threads ? "--threads"
-                      : !flags.dispatch.empty() ? "--dispatch" : nullptr;
+  const char* local = flags.local_workers       ? "--local-workers"
+                      : flags.threads           ? "--threads"
+                      : !flags.dispatch.empty() ? "--dispatch"
+                                                : nullptr;
   if (local == nullptr) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       local, " is about workers on this machine; allowed is either it or --coordinator, whose workers are its own"));
@@ -86,7 +83,7 @@ struct LocalRun {
 };
 
 absl::StatusOr<JoinString> StartLocally(const NQueensFlags& flags, Interrupt& interrupt, ProgressDisplay& display,
-                                    LocalRun& run) {
+                                        LocalRun& run) {
   const absl::StatusOr<FoundDevices> found = FindDevices({});
   if (!found.ok()) return found.status();
   if (flags.verbose && !found->gpu_note.empty()) display.Say(found->gpu_note);
@@ -123,7 +120,8 @@ absl::StatusOr<uint64_t> Submit(Client& client, const NQueensFlags& flags) {
   request.set_priority(flags.priority);
   request.set_weight(flags.weight);
   v1::SubmitReply reply;
-  if (absl::Status status = client.Call(&v1::Jobs::StubInterface::Submit, request, &reply, /*retry=*/true); !status.ok()) {
+  if (absl::Status status = client.Call(&v1::Jobs::StubInterface::Submit, request, &reply, /*retry=*/true);
+      !status.ok()) {
     return status;
   }
   return reply.job();
@@ -146,8 +144,9 @@ int PrintResult(const v1::JobStatus& status, bool json) {
 // Ctrl-C, or workers that never come up: nobody else wants a job of this machine's own; a server goes on with its.
 int Interrupted(const absl::Status& reason, const JoinString& join, uint64_t job, bool embedded) {
   if (!embedded && absl::IsCancelled(reason)) {
-    return Fail(absl::CancelledError(absl::StrCat("interrupted; job ", job, " goes on at the server: `potluck jobs watch ",
-                                                  job, "` shows it, `potluck jobs cancel ", job, "` ends it")));
+    return Fail(
+        absl::CancelledError(absl::StrCat("interrupted; job ", job, " goes on at the server: `potluck jobs watch ", job,
+                                          "` shows it, `potluck jobs cancel ", job, "` ends it")));
   }
   if (embedded) {
     Client client(join);

@@ -90,8 +90,8 @@ std::string ResultText(const NQueensResult& result, bool complete) {
   rows.push_back({"time", absl::StrCat(TimeText(absl::Seconds(result.seconds)), ", ", Metric(result.nodes_per_second()),
                                        " nodes/s visited, ", Metric(result.solutions_per_second()), " solutions/s")});
   if (result.disagreements > 0) rows.push_back({"disagreements", absl::StrCat(result.disagreements)});
-  std::string text = absl::StrCat(result.n, " queens by ", AlgorithmName(result.algorithm),
-                                  complete ? "" : ", so far", "\n", Table(rows));
+  std::string text = absl::StrCat(result.n, " queens by ", AlgorithmName(result.algorithm), complete ? "" : ", so far",
+                                  "\n", Table(rows));
 
   std::vector<std::vector<std::string>> workers = {{"worker", "share", "slices", "busy"}};
   for (const Contributor& worker : result.workers) {

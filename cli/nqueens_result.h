@@ -29,7 +29,7 @@ struct NQueensResult {
   uint32_t n = 0;
   uint32_t algorithm = nqueens::kBacktracking;
   nqueens::Counts counts;
-  double seconds = 0;              // From submission to end.
+  double seconds = 0;                // From submission to end.
   std::vector<Contributor> workers;  // The largest share first.
   uint64_t disagreements = 0;
 
@@ -37,14 +37,14 @@ struct NQueensResult {
   std::optional<bool> verified() const;
   // Solutions up to symmetry: known from publications only, so never given beside a total that differs from theirs.
   std::optional<Count128> unique() const;
-  double nodes_per_second() const;      // Nodes that were visited: mirrored ones count once.
+  double nodes_per_second() const;  // Nodes that were visited: mirrored ones count once.
   double solutions_per_second() const;
 };
 
 std::string AlgorithmName(uint32_t algorithm);
 
-// Of a job that is done, or so far. `now_unix_ms` serves where it has not ended. InvalidArgument if it is not an N-Queens
-// job or its payload cannot be read.
+// Of a job that is done, or so far. `now_unix_ms` serves where it has not ended. InvalidArgument if it is not an
+// N-Queens job or its payload cannot be read.
 absl::StatusOr<NQueensResult> ReadNQueensResult(const v1::JobStatus& status, int64_t now_unix_ms);
 
 // Several lines, ending with a line feed. Counts that are not `complete` are not compared with anything.

@@ -15,8 +15,10 @@ size_t PrintableLength(absl::string_view text, size_t at) {
   const auto byte = [&](size_t index) { return static_cast<uint8_t>(text[index]); };
   const uint8_t first = byte(at);
   if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
-  const size_t length = first >= 0xc2 && first <= 0xdf ? 2 : first >= 0xe0 && first <= 0xef ? 3
-                        : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+  const size_t length = first >= 0xc2 && first <= 0xdf   ? 2
+                        : first >= 0xe0 && first <= 0xef ? 3
+                        : first >= 0xf0 && first <= 0xf4 ? 4
+                                                         : 0;
   if (length == 0 || at + length > text.size()) return 0;
   uint32_t code = first & (0xffu >> (length + 1));
   for (size_t i = 1; i < length; ++i) {
@@ -66,6 +68,7 @@ std::string TimeText(absl::Duration duration) {
   if (seconds < 59.95) return absl::StrFormat("%.1f s", seconds);
   if (!std::isfinite(seconds)) return "for ever";
   const auto whole = static_cast<int64_t>(std::llround(seconds));
+  if (whole < 3600 && whole % 60 == 0) return absl::StrFormat("%d min", whole / 60);
   if (whole < 3600) return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
   if (whole < 86400) return absl::StrFormat("%d h %02d min", whole / 3600, whole % 3600 / 60);
   return absl::StrFormat("%d d %02d h", whole / 86400, whole % 86400 / 3600);

@@ -30,7 +30,8 @@ std::string DateText(int64_t unix_ms);
 // that nobody's terminal obeys it.
 std::string Printable(absl::string_view text);
 
-// Columns aligned, two spaces between them; the first row is the heading. Columns of `right` (from 0) stand at the right.
+// Columns aligned, two spaces between them; the first row is the heading. Columns of `right` (from 0) stand at the
+// right.
 std::string Table(const std::vector<std::vector<std::string>>& rows, const std::vector<size_t>& right = {});
 
 }  // namespace potluck

@@ -14,10 +14,10 @@
 namespace potluck {
 
 struct ProgressSample {
-  absl::Duration at;       // On any monotonic clock.
-  double done_cost = 0;    // In the workload's unit.
+  absl::Duration at;     // On any monotonic clock.
+  double done_cost = 0;  // In the workload's unit.
   double total_cost = 0;
-  double rate_hint = 0;    // Cost a second as the coordinator sees it; 0: not known. Used until there is a history.
+  double rate_hint = 0;  // Cost a second as the coordinator sees it; 0: not known. Used until there is a history.
   double nodes = 0;
   double solutions = 0;
 };

@@ -13,9 +13,12 @@ namespace potluck {
 namespace {
 
 constexpr absl::Duration kPlainLineInterval = absl::Seconds(5);
+// Before the first plain line: a job of a moment needs none.
+constexpr absl::Duration kFirstPlainLine = absl::Seconds(2);
 
 std::string Coarse(absl::Duration duration) {
-  if (duration < absl::Minutes(1)) return absl::StrCat(absl::ToInt64Seconds(absl::Ceil(duration, absl::Seconds(1))), " s");
+  if (duration < absl::Minutes(1))
+    return absl::StrCat(absl::ToInt64Seconds(absl::Ceil(duration, absl::Seconds(1))), " s");
   return TimeText(duration);
 }
 
@@ -42,7 +45,8 @@ std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, boo
   return line;
 }
 
-ProgressDisplay::ProgressDisplay() : terminal_(isatty(STDERR_FILENO) == 1) {}
+ProgressDisplay::ProgressDisplay()
+    : terminal_(isatty(STDERR_FILENO) == 1), last_plain_line_(absl::Now() - (kPlainLineInterval - kFirstPlainLine)) {}
 
 ProgressDisplay::~ProgressDisplay() { Clear(); }
 

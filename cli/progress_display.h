@@ -12,8 +12,8 @@
 
 namespace potluck {
 
-// One line without its end, such as "42.1 % done, 190 M nodes/s, 2.4 M solutions/s, 2 workers, ETA 12 s (10 s to 15 s)".
-// `workers` are at work now.
+// One line without its end, such as "42.1 % done, 190 M nodes/s, 2.4 M solutions/s, 2 workers, ETA 12 s (10 s to 15
+// s)". `workers` are at work now.
 std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused);
 
 class ProgressDisplay {
@@ -34,7 +34,7 @@ class ProgressDisplay {
   const bool terminal_;
   Mutex mutex_;
   bool line_shown_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Time last_plain_line_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  absl::Time last_plain_line_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace potluck

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -28,12 +29,12 @@ struct ServeFlags {
 
 std::optional<int> ReadFlags(const Args& args, ServeFlags& flags) {
   Arguments arguments("serve", "Runs a coordinator until it is stopped. Prints the workers' join string first.");
-  arguments.Flag("--state", "DIR", {"a directory, made if there is none", Text(&flags.state).read},
-                 "where everything is kept", "none: must be given");
-  arguments.Flag("--listen", "HOST:PORT",
-                 {"an address of this machine (0.0.0.0 or [::] for all) and a port, 0 for a free one",
-                  Text(&flags.listen).read},
-                 "where to listen", "none: must be given");
+  arguments.RequiredFlag("--state", "DIR", {"a directory, made if there is none", Text(&flags.state).read},
+                         "where everything is kept");
+  arguments.Flag(
+      "--listen", "HOST:PORT",
+      {"an address of this machine (0.0.0.0 or [::] for all) and a port, 0 for a free one", Text(&flags.listen).read},
+      "where to listen", "none: must be given");
   arguments.Flag("--public", "HOST:PORT[,...]", {"up to 16 addresses", Text(&flags.public_addresses).read},
                  "under which workers reach it, for join strings", "what it listens on");
   arguments.Flag("--lease", "SECONDS", WholeNumber(&flags.lease_seconds, 2, 86400),
@@ -45,13 +46,7 @@ std::optional<int> ReadFlags(const Args& args, ServeFlags& flags) {
   arguments.Flag("--log-level", "LEVEL", OneOf(&flags.log.level, {"info", "warning", "error"}),
                  "log only from this level on", "info");
   arguments.Epilogue("DIR/worker.join and DIR/admin.join hold the join strings. Ctrl-C or SIGTERM stops it.\n");
-  if (const std::optional<int> code = arguments.Read(args)) return code;
-  const auto missing = [](const char* name, const char* allowed) {
-    return FailUsage(absl::InvalidArgumentError(absl::StrCat(name, " is missing; allowed is ", allowed)));
-  };
-  if (flags.state.empty()) return missing("--state", "a directory, made if there is none");
-  if (flags.listen.empty()) return missing("--listen", "HOST:PORT, such as 0.0.0.0:7700");
-  return std::nullopt;
+  return arguments.Read(args);
 }
 
 }  // namespace
@@ -71,7 +66,7 @@ int RunServe(const Args& args) {
     }
   }
   options.core.scheduler.lease_time = absl::Seconds(flags.lease_seconds);
-  options.retention = absl::Hours(24) * flags.retain_days;
+  options.core.retention = absl::Hours(24) * flags.retain_days;
   BlockSignals();
   const std::shared_ptr<Log> log = Log::Create(flags.log);
   options.log = [log](const std::string& sentence) { log->Info(sentence); };

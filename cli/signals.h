@@ -1,7 +1,7 @@
 // Ctrl-C without signal handlers: the signals are blocked in every thread and one thread of its own waits for them.
 //
-// Call BlockSignals first thing, before any other thread exists (threads inherit the mask). Child processes would inherit
-// it too: whoever spawns one gives it an empty mask.
+// Call BlockSignals first thing, before any other thread exists (threads inherit the mask). Child processes would
+// inherit it too: whoever spawns one gives it an empty mask.
 #pragma once
 
 #include <functional>
@@ -17,8 +17,8 @@ namespace potluck {
 // Blocks SIGINT and SIGTERM in this thread and those that it starts from now on.
 void BlockSignals();
 
-// Calls `handle` for each SIGINT and SIGTERM, with 1 for the first, 2 for the second and so on; also for those that came
-// between BlockSignals and its making. `handle` runs in a thread of the watcher's.
+// Calls `handle` for each SIGINT and SIGTERM, with 1 for the first, 2 for the second and so on; also for those that
+// came between BlockSignals and its making. `handle` runs in a thread of the watcher's.
 class SignalWatcher {
  public:
   explicit SignalWatcher(std::function<void(int count)> handle);

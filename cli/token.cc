@@ -28,27 +28,19 @@ int Create(const Args& args) {
   CoordinatorFlags flags;
   std::string role, name;
   std::optional<absl::Duration> lifetime;
-  arguments.Flag("--role", "ROLE", OneOf(&role, {"worker", "viewer", "admin"}),
-                 "what its holder may: join; look; everything", "none: must be given");
-  arguments.Flag("--name", "N", {"1 to 64 characters", Text(&name).read}, "the token's name, for people",
-                 "none: must be given");
+  arguments.RequiredFlag("--role", "ROLE", OneOf(&role, {"worker", "viewer", "admin"}),
+                         "what its holder may: join; look; everything");
+  arguments.RequiredFlag("--name", "N", {"1 to 64 characters", Text(&name).read}, "the token's name, for people");
   arguments.Flag("--lifetime", "TIME", TimeSpan(&lifetime), "how long it lets in", "for ever");
   flags.Declare(arguments);
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  const auto missing = [](const char* flag, const char* allowed) {
-    return FailUsage(absl::InvalidArgumentError(absl::StrCat(flag, " is missing; allowed is ", allowed)));
-  };
-  if (role.empty()) return missing("--role", "worker or viewer or admin");
-  if (name.empty()) return missing("--name", "1 to 64 characters");
-  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
-  if (!join.ok()) return FailUsage(join.status());
+  if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
 
   v1::CreateTokenRequest request;
   request.set_name(name);
   request.set_role(RoleOf(role));
   if (lifetime) request.set_lifetime_seconds(static_cast<uint64_t>(absl::ToInt64Seconds(*lifetime)));
   v1::CreateTokenReply reply;
-  if (absl::Status status = Client(*std::move(join)).Call(&Stub::CreateToken, request, &reply); !status.ok()) {
+  if (absl::Status status = Client(flags.join).Call(&Stub::CreateToken, request, &reply); !status.ok()) {
     return Fail(status);
   }
   if (flags.json) {
@@ -63,11 +55,9 @@ int List(const Args& args) {
   Arguments arguments("token list", "Lists the tokens, without their secrets.");
   CoordinatorFlags flags;
   flags.Declare(arguments);
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
-  if (!join.ok()) return FailUsage(join.status());
+  if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
   v1::ListTokensReply reply;
-  if (absl::Status status = Client(*std::move(join)).Call(&Stub::ListTokens, v1::Empty(), &reply); !status.ok()) {
+  if (absl::Status status = Client(flags.join).Call(&Stub::ListTokens, v1::Empty(), &reply); !status.ok()) {
     return Fail(status);
   }
   const int64_t now = absl::ToUnixMillis(absl::Now());
@@ -87,11 +77,9 @@ int Revoke(const Args& args) {
                        {"a name or a number that `potluck token list` shows", Text(request.mutable_name_or_id()).read},
                        "the token");
   flags.Declare(arguments);
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
-  if (!join.ok()) return FailUsage(join.status());
+  if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
   v1::Empty reply;
-  if (absl::Status status = Client(*std::move(join)).Call(&Stub::RevokeToken, request, &reply); !status.ok()) {
+  if (absl::Status status = Client(flags.join).Call(&Stub::RevokeToken, request, &reply); !status.ok()) {
     return Fail(status);
   }
   if (flags.json) {

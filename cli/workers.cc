@@ -18,11 +18,9 @@ int List(const Args& args) {
   Arguments arguments("workers list", "Lists the workers that joined.");
   CoordinatorFlags flags;
   flags.Declare(arguments);
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
-  if (!join.ok()) return FailUsage(join.status());
+  if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
   v1::ListWorkersReply reply;
-  if (absl::Status status = Client(*std::move(join)).Call(&Stub::ListWorkers, v1::Empty(), &reply); !status.ok()) {
+  if (absl::Status status = Client(flags.join).Call(&Stub::ListWorkers, v1::Empty(), &reply); !status.ok()) {
     return Fail(status);
   }
   if (flags.json) {
@@ -40,11 +38,9 @@ int Drain(const Args& args) {
   arguments.Positional("NAME", {"a name that `potluck workers list` shows", Text(request.mutable_name()).read},
                        "the worker");
   flags.Declare(arguments);
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
-  if (!join.ok()) return FailUsage(join.status());
+  if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
   v1::Empty reply;
-  if (absl::Status status = Client(*std::move(join)).Call(&Stub::DrainWorker, request, &reply, true); !status.ok()) {
+  if (absl::Status status = Client(flags.join).Call(&Stub::DrainWorker, request, &reply, true); !status.ok()) {
     return Fail(status);
   }
   if (flags.json) {
