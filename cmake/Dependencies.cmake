@@ -3,7 +3,7 @@
 # Targets afterwards: Threads::Threads, OpenSSL::SSL, OpenSSL::Crypto, SQLite::SQLite3, absl::*,
 # protobuf::libprotobuf, gRPC::grpc++, Boost::headers, nlohmann_json::nlohmann_json, CLI11::CLI11 and
 # potluck::spdlog (header-only, with a header-only fmt: neither has a static library in these distributions).
-# With BUILD_TESTING also GTest::gtest, GTest::gmock, GTest::gtest_main, GTest::gmock_main, benchmark::benchmark.
+# With BUILD_TESTING also GTest::gtest, GTest::gmock, GTest::gtest_main, GTest::gmock_main.
 
 macro(_potluck_find package hint)
   find_package(${package} ${ARGN} QUIET)
@@ -34,5 +34,4 @@ target_include_directories(potluck_spdlog SYSTEM INTERFACE ${_potluck_spdlog_inc
 
 if(BUILD_TESTING)
   _potluck_find(GTest "libgtest-dev and libgmock-dev")
-  _potluck_find(benchmark "libbenchmark-dev" CONFIG)
 endif()

@@ -58,11 +58,11 @@ boost_package() {
 }
 
 # The default clang of Debian 12 is 14: no standard coroutines (cmake/Clang.cmake).
-clang_package() {
+clang_packages() {
   if [[ "$(distribution)" == "debian 12" ]]; then
-    printf 'clang-16'
+    printf '%s\n' clang-16 libomp-16-dev
   else
-    printf 'clang'
+    printf '%s\n' clang libomp-dev
   fi
 }
 
@@ -71,13 +71,12 @@ wanted_packages() {
     g++ cmake ninja-build ccache ca-certificates \
     protobuf-compiler protobuf-compiler-grpc libgrpc++-dev libprotobuf-dev libabsl-dev "$(boost_package)" \
     libspdlog-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev libsqlite3-dev \
-    libgtest-dev libgmock-dev libbenchmark-dev python3
+    libgtest-dev libgmock-dev python3
   if [[ -z "${POTLUCK_NO_CUDA:-}" ]]; then
     printf 'python3-pip\n'
   fi
   if ((with_ci)); then
-    clang_package
-    printf '\n'
+    clang_packages
   fi
 }
 
