@@ -18,7 +18,7 @@ int RunBackup(const Args& args) {
       "To restore: stop the coordinator and put the copy in place of DIR/potluck.db. The keys in DIR (key.pem,\n"
       "certificate.pem) are not in the copy: keep those apart, and secret.\n");
   if (const std::optional<int> code = arguments.Read(args)) return *code;
-  if (absl::Status status = BackUpStateDirectory(directory, file); !status.ok()) return Fail(status);
+  if (absl::Status status = BackUpStateDirectory(directory, file); !status.ok()) return FailLocally(status);
   std::fprintf(stderr, "potluck: %s is a copy of %s\n", file.c_str(), directory.c_str());
   return kExitOk;
 }

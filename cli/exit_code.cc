@@ -44,4 +44,9 @@ int FailUsage(const absl::Status& status) {
   return kExitUsage;
 }
 
+int FailLocally(const absl::Status& status) {
+  Print(status);
+  return kExitFailed;
+}
+
 }  // namespace potluck

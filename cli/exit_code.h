@@ -22,5 +22,7 @@ int ExitCodeFor(const absl::Status& status);
 int Fail(const absl::Status& status);
 // The same for an error in what the user typed: kExitUsage.
 int FailUsage(const absl::Status& status);
+// The same for an error of this machine, where codes speak of files and ports and not of a coordinator: kExitFailed.
+int FailLocally(const absl::Status& status);
 
 }  // namespace potluck

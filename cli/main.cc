@@ -1,5 +1,8 @@
 // The one binary `potluck`: picks the command.
+#include <grpc/support/log.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -19,6 +22,11 @@ void ScrubJoinStrings(int argc, char** argv) {
   }
 }
 
+// What a user hears is one sentence; gRPC's own words are for those who ask for them.
+void SilenceGrpc() {
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
+}
+
 int PrintVersion(const Args& /*args*/) {
   std::printf("potluck %s\n", kVersion);
   return 0;
@@ -27,6 +35,7 @@ int PrintVersion(const Args& /*args*/) {
 int Main(int argc, char** argv) {
   const Args args(argv + 1, argv + argc);
   ScrubJoinStrings(argc, argv);
+  SilenceGrpc();
   static const std::vector<Command> kCommands = {
       {"nqueens", "count the solutions of the N-Queens problem", RunNQueens},
       {"serve", "run a coordinator", RunServe},

@@ -31,10 +31,10 @@ std::optional<int> ReadFlags(const Args& args, ServeFlags& flags) {
   Arguments arguments("serve", "Runs a coordinator until it is stopped. Prints the workers' join string first.");
   arguments.RequiredFlag("--state", "DIR", {"a directory, made if there is none", Text(&flags.state).read},
                          "where everything is kept");
-  arguments.Flag(
-      "--listen", "HOST:PORT",
-      {"an address of this machine (0.0.0.0 or [::] for all) and a port, 0 for a free one", Text(&flags.listen).read},
-      "where to listen", "none: must be given");
+  arguments.RequiredFlag("--listen", "HOST:PORT",
+                         {"HOST:PORT, an address of this machine (0.0.0.0 or [::] for all) and a port (0: a free one)",
+                          Text(&flags.listen).read},
+                         "where to listen");
   arguments.Flag("--public", "HOST:PORT[,...]", {"up to 16 addresses", Text(&flags.public_addresses).read},
                  "under which workers reach it, for join strings", "what it listens on");
   arguments.Flag("--lease", "SECONDS", WholeNumber(&flags.lease_seconds, 2, 86400),
@@ -72,7 +72,7 @@ int RunServe(const Args& args) {
   options.log = [log](const std::string& sentence) { log->Info(sentence); };
 
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
-  if (!coordinator.ok()) return Fail(coordinator.status());
+  if (!coordinator.ok()) return FailLocally(coordinator.status());
   std::printf("%s\n", (*coordinator)->worker_join_string().c_str());
   std::fflush(stdout);
   log->Info(absl::StrCat("listening on port ", (*coordinator)->port(), "; join strings: ", flags.state,
@@ -86,7 +86,7 @@ int RunServe(const Args& args) {
     });
     status = (*coordinator)->Wait();
   }
-  if (!status.ok()) return Fail(status);
+  if (!status.ok()) return FailLocally(status);
   log->Info("stopped");
   return kExitOk;
 }

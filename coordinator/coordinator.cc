@@ -3,12 +3,14 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/front_door.h"
 #include "coordinator/identity.h"
+#include "coordinator/service/blob_keeper.h"
 #include "coordinator/service/driver.h"
 #include "coordinator/service/job_service.h"
 #include "coordinator/service/worker_service.h"
@@ -27,6 +29,8 @@ namespace {
 // Names of the tokens that `serve` makes for itself.
 constexpr char kWorkerToken[] = "worker.join";
 constexpr char kAdminToken[] = "admin.join";
+
+constexpr uint64_t kMostBlobBytesInMemory = 1 << 30;
 
 PlannerFactory RegisteredPlanners() {
   return [](const std::string& workload, const std::string& spec) { return MakePlanner(workload, spec); };
@@ -51,6 +55,7 @@ class Coordinator::Impl {
     options_.core.scheduler.epoch = store_->epoch();
     driver_ = std::make_unique<Driver>(options_.core, options_.planners, *store_, options_.log);
     if (absl::Status status = driver_->Recover(*contents); !status.ok()) return status;
+    if (absl::Status status = OpenBlobs(); !status.ok()) return status;
     if (absl::Status status = MakeJoinStrings(); !status.ok()) return status;
     StartServices();
     return absl::OkStatus();
@@ -88,6 +93,25 @@ class Coordinator::Impl {
     absl::StatusOr<Identity> identity = Identity::LoadOrCreate(options_.state_directory, absl::Now());
     if (!identity.ok()) return identity.status();
     identity_ = *std::move(identity);
+    return absl::OkStatus();
+  }
+
+  // After the driver has recovered: whatever no job names goes.
+  absl::Status OpenBlobs() {
+    if (options_.state_directory.empty()) {
+      blob_store_ = BlobStore::InMemory(std::min(options_.blob_quota_bytes, kMostBlobBytesInMemory));
+    } else {
+      absl::StatusOr<std::unique_ptr<BlobStore>> opened =
+          BlobStore::OpenDirectory(absl::StrCat(options_.state_directory, "/blobs"), options_.blob_quota_bytes);
+      if (!opened.ok()) return opened.status();
+      blob_store_ = *std::move(opened);
+    }
+    const auto named = [this] {
+      return driver_->Read([](const Core& core, Instant) { return core.NamedBlobs(); });
+    };
+    blob_keeper_ = std::make_unique<BlobKeeper>(*blob_store_, named, options_.log);
+    driver_->OnBlobsReleased([this] { blob_keeper_->Collect(); });
+    blob_keeper_->Collect();
     return absl::OkStatus();
   }
 
@@ -150,8 +174,8 @@ class Coordinator::Impl {
   }
 
   void StartServices() {
-    worker_service_ = std::make_unique<WorkerService>(*driver_, tokens_, options_.core);
-    job_service_ = std::make_unique<JobService>(*driver_, *store_, tokens_,
+    worker_service_ = std::make_unique<WorkerService>(*driver_, tokens_, *blob_store_, options_.core);
+    job_service_ = std::make_unique<JobService>(*driver_, *store_, tokens_, *blob_keeper_,
                                                 [this](const std::string& secret) { return JoinStringFor(secret); });
     grpc::ServerBuilder builder;
     SetServerArguments(builder);
@@ -169,6 +193,8 @@ class Coordinator::Impl {
   Tokens tokens_;
   std::unique_ptr<WebServer> web_;
   std::unique_ptr<FrontDoor> door_;
+  std::unique_ptr<BlobStore> blob_store_;
+  std::unique_ptr<BlobKeeper> blob_keeper_;
   // Those below hold on to those above; the store goes after the driver, whose events its thread still delivers.
   std::unique_ptr<Driver> driver_;
   std::unique_ptr<Store> store_;

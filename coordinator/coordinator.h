@@ -4,6 +4,7 @@
 // Thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,6 +22,7 @@ struct CoordinatorOptions {
   std::string listen = "127.0.0.1:0";
   // host:port under which workers reach it, for join strings; empty: what it listens on.
   std::vector<std::string> public_addresses;
+  uint64_t blob_quota_bytes = uint64_t{8} << 30;  // Of DIR/blobs; in memory 1 GiB if this is more.
   CoreOptions core;
   PlannerFactory planners;  // Empty: the workloads of kernels/workload/registry.h.
   // One sentence each; called from any thread, must not block. Never a secret in it.

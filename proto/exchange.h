@@ -97,6 +97,7 @@ struct RoundInfo {
   RoundKey key;
   std::string workload;
   std::string payload;
+  std::vector<std::string> blobs = {};  // Digests of what the job reads.
 };
 
 struct ExchangeReply {

@@ -110,7 +110,8 @@ absl::StatusOr<ExchangeRequest> FromWire(v1::ExchangeRequest&& request) {
     slice.interval = {wire.begin(), wire.end()};
     slice.lease = Get(wire.lease());
     slice.slot = wire.slot();
-    slice.busy_seconds = wire.busy_seconds();
+    // It only steers; what is not a time counts as none.
+    slice.busy_seconds = wire.busy_seconds() >= 0 && wire.busy_seconds() < 1e9 ? wire.busy_seconds() : 0;
     slice.payload = std::move(*wire.mutable_payload());
     slice.digest = std::move(*wire.mutable_digest());
     if (slice.digest != Sha256(slice.payload)) slice.digest.clear();
@@ -158,6 +159,7 @@ v1::ExchangeReply ToWire(const ExchangeReply& reply) {
     Put(round.key, wire->mutable_round());
     wire->set_workload(round.workload);
     wire->set_payload(round.payload);
+    for (const std::string& blob : round.blobs) wire->add_blobs(blob);
   }
   out.set_drain(reply.drain);
   out.set_call_within_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(reply.call_within)));
@@ -177,7 +179,9 @@ absl::StatusOr<ExchangeReply> FromWire(const v1::ExchangeReply& reply) {
   for (const v1::Shrink& wire : reply.shrunk()) out.orders.shrunk.push_back({Get(wire.lease()), wire.end()});
   for (const v1::LeaseRef& wire : reply.revoked()) out.orders.revoked.push_back(Get(wire));
   for (const v1::RoundInfo& wire : reply.rounds()) {
-    out.rounds.push_back({Get(wire.round()), wire.workload(), wire.payload()});
+    RoundInfo& round = out.rounds.emplace_back();
+    round = {Get(wire.round()), wire.workload(), wire.payload()};
+    round.blobs.assign(wire.blobs().begin(), wire.blobs().end());
   }
   out.drain = reply.drain();
   out.call_within = absl::Milliseconds(reply.call_within_ms());

@@ -49,12 +49,13 @@ TEST(ExchangeCodecTest, AReplySurvivesTheWire) {
   reply.orders.granted = {{{1, 2}, {JobId{3}, 4}, 5, {6, 7}}};
   reply.orders.shrunk = {{{1, 3}, 44}};
   reply.orders.revoked = {{1, 4}};
-  reply.rounds = {{{JobId{3}, 4}, "nqueens", "payload"}};
+  reply.rounds = {{{JobId{3}, 4}, "nqueens", "payload", {"a digest", "another"}}};
   reply.drain = true;
   reply.call_within = absl::Seconds(20);
   const absl::StatusOr<ExchangeReply> back = FromWire(ToWire(reply));
   ASSERT_TRUE(back.ok());
   EXPECT_EQ(ToWire(*back).SerializeAsString(), ToWire(reply).SerializeAsString());
+  EXPECT_EQ(back->rounds[0].blobs, reply.rounds[0].blobs);
   for (size_t i = 0; i < reply.answers.size(); ++i) EXPECT_EQ(back->answers[i].verdict, reply.answers[i].verdict);
 }
 

@@ -26,7 +26,7 @@ std::vector<std::string> ChildArguments(const ExecutorOptions& options) {
   args.insert(args.end(), {"--index", absl::StrCat(device.index), "--threads", absl::StrCat(device.threads)});
   args.insert(args.end(), {"--slice-seconds", absl::StrCat(options.slice_seconds)});
   if (!device.plugin.empty()) args.insert(args.end(), {"--plugin", device.plugin});
-  if (options.when_idle) args.push_back("--when-idle");
+  if (options.when_idle) args.emplace_back("--when-idle");
   return args;
 }
 

@@ -63,7 +63,7 @@ Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
     } else {
       return Status::Error("The option " + name + " is not known.");
     }
-    if (!good) return Status::Error("The option " + name + " cannot be \"" + value + "\".");
+    if (!good) return Status::Error(absl::StrCat("The option ", name, " cannot be \"", value, "\"."));
   }
   return parsed;
 }

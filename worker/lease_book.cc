@@ -46,8 +46,9 @@ ExchangeRequest LeaseBook::BuildRequest(SessionId session, uint64_t seq) {
     const uint64_t begin = unsent == first_unsent.end() ? lease.next : std::min(lease.next, unsent->second);
     if (begin < lease.end) request.report.held.push_back({lease.id, lease.round, lease.slot, {begin, lease.end}, lease.shrunk_to});
   }
-  for (size_t slot = 0; slot < slots_; ++slot) {
-    request.report.free_capacity.push_back(draining_ || queued[slot] >= capacity_ ? 0 : capacity_ - queued[slot]);
+  for (uint32_t slot = 0; slot < slots_; ++slot) {
+    const bool is_closed = draining_ || unusable_.contains(slot);
+    request.report.free_capacity.push_back(is_closed || queued[slot] >= capacity_ ? 0 : capacity_ - queued[slot]);
   }
   request.report.draining = draining_;
   for (const auto& [key, round] : rounds_) request.known_rounds.push_back(key);
@@ -132,6 +133,14 @@ void LeaseBook::Shrunk(LeaseId id, uint64_t asked, uint64_t end) {
 void LeaseBook::GiveBack(uint32_t slot) {
   news_ = true;
   std::erase_if(leases_, [slot](const Lease& lease) { return lease.slot == slot && !lease.started; });
+}
+
+void LeaseBook::SetUsable(uint32_t slot, bool is_usable) {
+  if (is_usable) {
+    news_ = unusable_.erase(slot) > 0 || news_;
+  } else if (unusable_.insert(slot).second) {
+    GiveBack(slot);
+  }
 }
 
 void LeaseBook::StartDraining() {

@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,8 @@ class LeaseBook {
   void Shrunk(LeaseId id, uint64_t asked, uint64_t end);
   // The slot cannot compute for now: what it has not started goes back.
   void GiveBack(uint32_t slot);
+  // Whether the slot takes leases at all (yes, to begin with); one that does not gives back what it has.
+  void SetUsable(uint32_t slot, bool is_usable);
 
   // ---- Leaving
   // Wants no more work: leases not started go back; those running are to be shrunk by the caller.
@@ -78,6 +81,7 @@ class LeaseBook {
   std::vector<Lease> leases_;  // In the order granted; of a slot, the first is the one that runs.
   std::deque<ReportedSlice> unacknowledged_;
   std::map<RoundKey, RoundInfo> rounds_;
+  std::set<uint32_t> unusable_;
   bool draining_ = false;
   bool news_ = true;
 };

@@ -121,6 +121,14 @@ TEST_F(LeaseBookTest, AFailedRunGoesBackByNotBeingListed) {
   EXPECT_EQ(ToString(Next()), "free 2; ");
 }
 
+TEST_F(LeaseBookTest, ASlotThatCannotComputeTakesNothing) {
+  Grant(kFirst, {0, 8});
+  book_.SetUsable(0, false);
+  EXPECT_EQ(ToString(Next()), "free 0; ");
+  book_.SetUsable(0, true);
+  EXPECT_EQ(ToString(Next()), "free 2; ");
+}
+
 TEST_F(LeaseBookTest, DrainingFinishesWhatRunsAndTakesNothingNew) {
   Grant(kFirst, {0, 8});
   Grant(kSecond, {8, 16});

@@ -36,6 +36,7 @@ void Session::Slot::OnReady(const ExecutorReady& ready) {
   session_.Post([this, ready] {
     is_tested_ = true;
     self_test_ = std::string(ready.self_test.message());
+    session_.book_.SetUsable(index_, self_test_.empty());
   });
 }
 

@@ -50,7 +50,7 @@ absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox)
   std::string& name = worker_names_[worker->second];
   if (is_new || name != request.name) {
     name = request.name;
-    Send(outbox, {WorkerSeen{worker->second, request.installation, request.name, now.wall}}, Append{});
+    SendUntilStored(outbox, {WorkerSeen{worker->second, request.installation, request.name, now.wall}}, Append{});
   }
   // The same installation joins again: its former session is dead, whatever its connection says.
   std::vector<SessionId> former;
@@ -252,7 +252,7 @@ void Core::Answer(Session& session, Outbox& outbox, absl::Status status) {
       const Job* job = FindJob(grant.round.job);
       if (is_known || job == nullptr || !job->round) continue;
       session.known_rounds.push_back(grant.round);
-      reply.rounds.push_back({grant.round, job->submitted.workload, job->round->payload});
+      reply.rounds.push_back({grant.round, job->submitted.workload, job->round->payload, job->blobs});
     }
   }
   if (!session.call) return;

@@ -52,7 +52,8 @@ class Core {
   Outbox DropSessionsOf(Instant now, TokenId token);
 
   // ---- Jobs. Each is answered in the outbox's `requests`, once durable.
-  Outbox Submit(Instant now, CallId call, JobSubmitted job);
+  // `blobs` are digests of what it reads, each once; they must be complete and stay so meanwhile.
+  Outbox Submit(Instant now, CallId call, JobSubmitted job, std::vector<std::string> blobs = {});
   Outbox Cancel(Instant now, CallId call, JobId job);
   Outbox Delete(Instant now, CallId call, JobId job);
   // What is not given keeps its value.
@@ -69,6 +70,13 @@ class Core {
   Outbox Stored(Instant now, uint64_t append, const absl::Status& status, const std::vector<Verdict>& verdicts);
   Outbox Tick(Instant now);
   absl::Time NextDeadline() const;  // Monotonic.
+
+  // ---- Blobs
+  // Whether a worker may read the blob now: its session is live and holds a lease of a job that names it. Else
+  // PermissionDenied says what is missing.
+  absl::Status MayRead(SessionId session, TokenId token, const std::string& blob) const;
+  // Of all jobs, those included that this build cannot continue.
+  std::vector<std::string> NamedBlobs() const;
 
   // ---- Display
   std::vector<JobView> Jobs() const;
@@ -144,6 +152,7 @@ class Core {
   Scheduler scheduler_;
   std::map<JobId, Job> jobs_;
   std::map<std::string, JobId> job_by_request_;
+  std::vector<std::string> blobs_of_other_builds_;  // Named by stored jobs that could not be restored.
   std::map<SessionId, Session> sessions_;
   std::map<CallId, SessionId> calls_;
   std::set<std::pair<absl::Time, SessionId>> holds_;  // Parked calls by when they must be answered.

@@ -1,4 +1,5 @@
 // The jobs' half of the core: submitting, rounds, ending, recovery.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,10 +26,13 @@ absl::Status HasEnded(JobId job) {
 
 }  // namespace
 
-Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted) {
+Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vector<std::string> blobs) {
   Outbox outbox;
   if (const auto it = job_by_request_.find(submitted.request_id); it != job_by_request_.end()) {
-    Refuse(outbox, call, absl::OkStatus(), it->second);  // The same request sent twice: one job.
+    // The same request sent twice: one job, which is told only when it is durable.
+    const Job& known = jobs_.at(it->second);
+    Refuse(outbox, call, known.is_new ? absl::UnavailableError("the job is being stored; ask again") : absl::OkStatus(),
+           it->second);
     return outbox;
   }
   size_t live = 0;
@@ -48,6 +52,7 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted) {
   submitted.job = JobId{++last_job_};
   submitted.at = now.wall;
   job.submitted = submitted;
+  job.is_new = true;
   job.settings = {submitted.job, false, submitted.priority, submitted.weight, now.wall};
   RoundOpened opened{{submitted.job, 0}, 0, Durability::kLedger, job.planner->State(), now.wall};
   Result<std::optional<Round>> round = job.planner->NextRound();
@@ -60,16 +65,25 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted) {
   opened.durability = (*round)->durability;
   job_by_request_[submitted.request_id] = submitted.job;
   const JobId id = submitted.job;
+  std::vector<Fact> facts = {submitted};
+  for (const std::string& blob : blobs) facts.push_back(BlobNamed{id, blob});
+  facts.push_back(opened);
+  job.blobs = std::move(blobs);
   jobs_.emplace(id, std::move(job));
   Append append;
   append.call = call;
   append.job = id;
   append.then = [this, id, round = *std::move(*round)](Instant, Outbox&) {
     Job& opened_job = jobs_.at(id);
+    opened_job.is_new = false;
     opened_job.round = round;
     OpenRound(opened_job, {});
   };
-  Send(outbox, {submitted, opened}, std::move(append));
+  append.otherwise = [this, id](Instant, Outbox&) {
+    job_by_request_.erase(jobs_.at(id).submitted.request_id);
+    jobs_.erase(id);
+  };
+  Send(outbox, std::move(facts), std::move(append));
   return outbox;
 }
 
@@ -163,9 +177,11 @@ void Core::DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox) {
   Append append;
   append.call = call;
   append.job = id;
-  append.then = [this, id](Instant, Outbox&) {
+  append.then = [this, id](Instant, Outbox& later) {
     const Job* deleted = FindJob(id);
-    if (deleted != nullptr) job_by_request_.erase(deleted->submitted.request_id);
+    if (deleted == nullptr) return;
+    if (!deleted->blobs.empty()) later.collect_blobs = true;
+    job_by_request_.erase(deleted->submitted.request_id);
     jobs_.erase(id);
   };
   Send(outbox, {JobDeleted{id}}, std::move(append));
@@ -257,6 +273,10 @@ Outbox Core::Recover(Instant now, const StoreContents& contents) {
     Job& restored = jobs_.emplace(id, *std::move(job)).first->second;
     if (!restored.ended && restored.round) outbox.rebuilds.push_back(restored.key());
   }
+  for (const BlobNamed& named : contents.blobs) {
+    Job* job = FindJob(named.job);
+    (job != nullptr ? job->blobs : blobs_of_other_builds_).push_back(named.digest);
+  }
   DeleteOldJobs(now, outbox);
   return outbox;
 }
@@ -277,6 +297,26 @@ Outbox Core::Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted
   if (scheduler_.IsComplete(key)) Advance(now, *job, outbox);
   Wake(now, outbox);
   return outbox;
+}
+
+// ---- Blobs
+
+absl::Status Core::MayRead(SessionId session, TokenId token, const std::string& blob) const {
+  const auto it = sessions_.find(session);
+  if (it == sessions_.end() || it->second.joined.token != token) {
+    return absl::PermissionDeniedError("the session is not live or belongs to another token: join again");
+  }
+  for (const auto& [id, job] : jobs_) {
+    if (std::find(job.blobs.begin(), job.blobs.end(), blob) == job.blobs.end()) continue;
+    if (scheduler_.HoldsLeaseOf(session, id)) return absl::OkStatus();
+  }
+  return absl::PermissionDeniedError("the session holds no lease of a job that names this blob");
+}
+
+std::vector<std::string> Core::NamedBlobs() const {
+  std::vector<std::string> named = blobs_of_other_builds_;
+  for (const auto& [id, job] : jobs_) named.insert(named.end(), job.blobs.begin(), job.blobs.end());
+  return named;
 }
 
 // ---- Display

@@ -55,11 +55,11 @@ class CoreTest : public testing::Test {
     Handle(core_->Stored(now_, append.id, absl::OkStatus(), verdicts));
   }
 
-  void Submit() {
+  void Submit(std::vector<std::string> blobs = {}) {
     JobSubmitted job;
     job.request_id = "request-1";
     job.workload = "fake";
-    Handle(core_->Submit(now_, CallId{1000}, job));
+    Handle(core_->Submit(now_, CallId{1000}, job, std::move(blobs)));
   }
   void Join(SessionId session = kAnna, const std::string& name = "anna") {
     JoinRequest join;
@@ -326,6 +326,28 @@ TEST_F(CoreTest, AJobThatHasNotEndedCannotBeDeleted) {
   Handle(core_->Delete(now_, CallId{3}, JobId{1}));
   EXPECT_TRUE(requests_.back().status.ok());
   EXPECT_TRUE(core_->Jobs().empty());
+}
+
+TEST_F(CoreTest, ABlobIsReadByTheHolderOfALeaseOfAJobThatNamesIt) {
+  Submit({"data"});
+  Join();
+  EXPECT_TRUE(absl::IsPermissionDenied(core_->MayRead(kAnna, TokenId{}, "data")));  // No lease.
+  Exchange(1, Request(1));
+  EXPECT_TRUE(core_->MayRead(kAnna, TokenId{}, "data").ok());
+  EXPECT_TRUE(absl::IsPermissionDenied(core_->MayRead(kAnna, TokenId{7}, "data")));         // Another's session.
+  EXPECT_TRUE(absl::IsPermissionDenied(core_->MayRead(SessionId{12}, TokenId{}, "data")));  // No session.
+  EXPECT_TRUE(absl::IsPermissionDenied(core_->MayRead(kAnna, TokenId{}, "other")));
+  Handle(core_->Cancel(now_, CallId{1001}, JobId{1}));
+  EXPECT_TRUE(absl::IsPermissionDenied(core_->MayRead(kAnna, TokenId{}, "data")));
+}
+
+TEST_F(CoreTest, BlobsOfJobsAreNamedAfterARestartEvenIfThisBuildCannotContinueThem) {
+  Submit({"data", "more"});
+  facts_.Write(JobSubmitted{JobId{2}, "request-2", "of another build"});
+  facts_.Write(BlobNamed{JobId{2}, "foreign"});
+  core_ = MakeCore();
+  Handle(core_->Recover(now_, facts_.Contents()));
+  EXPECT_EQ(core_->NamedBlobs(), (std::vector<std::string>{"foreign", "data", "more"}));
 }
 
 }  // namespace

@@ -97,6 +97,7 @@ struct Outbox {
   std::vector<RequestAnswer> requests;
   std::vector<RoundKey> rebuilds;   // Read the round's slices and call Core::Rebuild, before anything else is let in.
   std::vector<JobId> ended_jobs;    // For those who watch.
+  bool collect_blobs = false;       // A job that named blobs is gone. Before `requests` are answered.
   std::vector<std::string> log;     // Sentences for the operator.
   absl::Status fatal;               // Not ok: this coordinator must stop.
 };

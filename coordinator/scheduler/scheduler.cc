@@ -405,6 +405,17 @@ size_t Scheduler::LeaseCount(SessionId id) const {
   return count;
 }
 
+bool Scheduler::HoldsLeaseOf(SessionId id, JobId job) const {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return false;
+  for (const Slot& slot : it->second.slots) {
+    for (const LeaseId lease : slot.queue) {
+      if (leases_.at(lease).round.job == job) return true;
+    }
+  }
+  return false;
+}
+
 RoundState Scheduler::Inspect(RoundKey key) const {
   RoundState state;
   const auto it = rounds_.find(key);

@@ -125,6 +125,7 @@ class Scheduler {
   double Rate(JobId job) const;
   double SessionRate(SessionId session, JobId job) const;
   size_t LeaseCount(SessionId session) const;
+  bool HoldsLeaseOf(SessionId session, JobId job) const;
   RoundState Inspect(RoundKey key) const;
 
  private:

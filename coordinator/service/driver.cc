@@ -29,6 +29,10 @@ void Driver::Stop() {
     changed_.SignalAll();
   }
   if (timer_.joinable()) timer_.join();
+  AnswerAll(absl::UnavailableError("the coordinator is stopping"));
+}
+
+void Driver::AnswerAll(const absl::Status& status) {
   std::map<CallId, ExchangeDone> exchanges;
   std::map<CallId, RequestDone> requests;
   {
@@ -36,22 +40,25 @@ void Driver::Stop() {
     exchanges.swap(exchanges_);
     requests.swap(requests_);
   }
-  const absl::Status gone = absl::UnavailableError("the coordinator is stopping");
-  for (auto& [call, done] : exchanges) done(gone, {});
-  for (auto& [call, done] : requests) done(gone, {});
+  for (auto& [call, done] : exchanges) done(status, {});
+  for (auto& [call, done] : requests) done(status, {});
 }
 
 void Driver::Do(const Event& event) {
+  bool is_stopped = false;
   {
     MutexLock lock(&mutex_);
-    if (stopped_) return;
-    outgoing_.push_back(event(core_, Now()));
-    const absl::Time deadline = core_.NextDeadline();
-    if (deadline < deadline_) changed_.SignalAll();
-    deadline_ = deadline;
-    if (performing_) return;  // Whoever performs comes to it.
-    performing_ = true;
+    is_stopped = stopped_;
+    if (!is_stopped) {
+      outgoing_.push_back(event(core_, Now()));
+      const absl::Time deadline = core_.NextDeadline();
+      if (deadline < deadline_) changed_.SignalAll();
+      deadline_ = deadline;
+      if (performing_) return;  // Whoever performs comes to it.
+      performing_ = true;
+    }
   }
+  if (is_stopped) return AnswerAll(absl::UnavailableError("the coordinator is stopping"));
   Perform();
 }
 
@@ -82,6 +89,7 @@ void Driver::PerformOne(Outbox& outbox) {
   }
   for (const RoundKey key : outbox.rebuilds) ReadForRebuild(key);
   for (const Outbox::ExchangeAnswer& answer : outbox.exchanges) Answer(answer);
+  if (outbox.collect_blobs && on_blobs_released_) on_blobs_released_();
   for (const Outbox::RequestAnswer& answer : outbox.requests) Answer(answer);
   for (const JobId job : outbox.ended_jobs) {
     if (on_job_ended_) on_job_ended_(job);
@@ -162,6 +170,8 @@ void Driver::Append(std::vector<Fact> facts, std::function<void(const absl::Stat
 }
 
 void Driver::OnJobEnded(std::function<void(JobId)> observer) { on_job_ended_ = std::move(observer); }
+
+void Driver::OnBlobsReleased(std::function<void()> observer) { on_blobs_released_ = std::move(observer); }
 
 void Driver::Fail(const absl::Status& status) {
   MutexLock lock(&mutex_);

@@ -51,6 +51,8 @@ class Driver {
 
   // Called when a job has ended, on any thread.
   void OnJobEnded(std::function<void(JobId)> observer);
+  // Called when blobs may have lost their last job, on any thread, before the client hears that the job is deleted.
+  void OnBlobsReleased(std::function<void()> observer);
 
   // Returns when it cannot go on (the reason) or was stopped (Ok).
   absl::Status Wait();
@@ -62,12 +64,14 @@ class Driver {
   void Answer(const Outbox::ExchangeAnswer& answer) ABSL_LOCKS_EXCLUDED(calls_mutex_);
   void Answer(const Outbox::RequestAnswer& answer) ABSL_LOCKS_EXCLUDED(calls_mutex_);
   void ReadForRebuild(RoundKey key) ABSL_LOCKS_EXCLUDED(mutex_);
+  void AnswerAll(const absl::Status& status) ABSL_LOCKS_EXCLUDED(calls_mutex_);
   void KeepDeadlines() ABSL_LOCKS_EXCLUDED(mutex_);
   void Fail(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
 
   Store& store_;
   const Log log_;
   std::function<void(JobId)> on_job_ended_;  // Set before Start.
+  std::function<void()> on_blobs_released_;  // Likewise.
 
   mutable Mutex mutex_;
   Core core_ ABSL_GUARDED_BY(mutex_);

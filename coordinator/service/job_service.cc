@@ -8,7 +8,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "coordinator/identity.h"
+#include "coordinator/service/blob_streams.h"
 #include "coordinator/service/convert.h"
 #include "coordinator/service/watch.h"
 #include "coordinator/service/worker_service.h"
@@ -19,12 +21,30 @@ namespace potluck {
 namespace {
 
 constexpr size_t kMaxSpecBytes = 1 << 20;
+constexpr int kMaxBlobs = 1024;
 constexpr absl::Duration kShortestWatchInterval = absl::Milliseconds(50);
 
 class Reactor final : public grpc::ServerUnaryReactor {
  public:
   void OnDone() override { delete this; }
 };
+
+// Each once, in the order given.
+absl::StatusOr<std::vector<std::string>> BlobsOf(const v1::SubmitRequest& request) {
+  if (request.blobs_size() > kMaxBlobs) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("blobs has ", request.blobs_size(), " digests; allowed are at most ", kMaxBlobs));
+  }
+  std::vector<std::string> blobs;
+  for (const std::string& digest : request.blobs()) {
+    if (digest.size() != kSha256Bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("blobs has a digest of ", digest.size(), " bytes; allowed are ", kSha256Bytes));
+    }
+    if (std::find(blobs.begin(), blobs.end(), digest) == blobs.end()) blobs.push_back(digest);
+  }
+  return blobs;
+}
 
 uint64_t ResidentBytes() {
   uint64_t pages = 0, resident = 0;
@@ -37,8 +57,8 @@ uint64_t ResidentBytes() {
 
 }  // namespace
 
-JobService::JobService(Driver& driver, Store& store, Tokens& tokens, JoinStringMaker join_string)
-    : driver_(driver), store_(store), tokens_(tokens), join_string_(std::move(join_string)) {
+JobService::JobService(Driver& driver, Store& store, Tokens& tokens, BlobKeeper& blobs, JoinStringMaker join_string)
+    : driver_(driver), store_(store), tokens_(tokens), blobs_(blobs), join_string_(std::move(join_string)) {
   driver_.OnJobEnded([this](JobId job) { WakeWatches(job); });
 }
 
@@ -92,10 +112,22 @@ grpc::ServerUnaryReactor* JobService::Submit(Context* context, const v1::SubmitR
   job.submitted_by = token.name;
   job.priority = request->priority();
   job.weight = weight;
-  Request(
-      reactor, [&job](Core& core, Instant now, CallId call) { return core.Submit(now, call, std::move(job)); },
-      [reply](JobId id) { reply->set_job(static_cast<uint64_t>(id)); });
+  SubmitWithBlobs(reactor, std::move(job), *request, reply);
   return reactor;
+}
+
+void JobService::SubmitWithBlobs(Unary* reactor, JobSubmitted job, const v1::SubmitRequest& request,
+                                 v1::SubmitReply* reply) {
+  const absl::StatusOr<std::vector<std::string>> blobs = BlobsOf(request);
+  if (!blobs.ok()) return reactor->Finish(ToGrpc(blobs.status()));
+  const absl::StatusOr<std::shared_ptr<BlobKeeper::Hold>> hold = blobs_.HoldForJob(*blobs);
+  if (!hold.ok()) return reactor->Finish(ToGrpc(hold.status()));
+  Request(
+      reactor, [&](Core& core, Instant now, CallId call) { return core.Submit(now, call, std::move(job), *blobs); },
+      [reply, hold = *hold](JobId id) {
+        hold->Named();
+        reply->set_job(static_cast<uint64_t>(id));
+      });
 }
 
 grpc::ServerUnaryReactor* JobService::List(Context* context, const v1::ListRequest*, v1::ListReply* reply) {
@@ -142,6 +174,29 @@ grpc::ServerUnaryReactor* JobService::Delete(Context* context, const v1::JobRef*
   Request(reactor,
           [&](Core& core, Instant now, CallId call) { return core.Delete(now, call, JobId{request->job()}); });
   return reactor;
+}
+
+// ---- Blobs
+
+grpc::ServerUnaryReactor* JobService::FindMissing(Context* context, const v1::FindMissingRequest* request,
+                                                  v1::FindMissingReply* reply) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  const absl::StatusOr<Manifest> manifest = ManifestFromWire(request->size(), request->manifest());
+  absl::Status status = manifest.status();
+  if (status.ok()) {
+    const absl::StatusOr<std::unique_ptr<BlobKeeper::Put>> put = blobs_.StartPut(*manifest);
+    status = put.status();
+    if (put.ok()) reply->mutable_indices()->Assign((*put)->missing().begin(), (*put)->missing().end());
+  }
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+grpc::ServerReadReactor<v1::PutBlobRequest>* JobService::PutBlob(Context* context, v1::PutBlobReply* reply) {
+  absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/true, Role::kAdmin);
+  if (!token.ok()) return new PutBlobReactor(blobs_, token.status());
+  return new PutBlobReactor(blobs_, reply);
 }
 
 // ---- Workers

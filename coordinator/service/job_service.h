@@ -1,5 +1,5 @@
-// The gRPC face towards people's programs: jobs, workers, tokens. Checks roles, translates, and hands events to the
-// driver. Asynchronous (callback API). Thread-safe; borrows driver, store and tokens.
+// The gRPC face towards people's programs: jobs, blobs, workers, tokens. Checks roles, translates, and hands events to
+// the driver. Asynchronous (callback API). Thread-safe; borrows driver, store, tokens and blobs.
 #pragma once
 
 #include <functional>
@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/mutex.h"
+#include "coordinator/service/blob_keeper.h"
 #include "coordinator/service/driver.h"
 #include "coordinator/store/store.h"
 #include "coordinator/tokens.h"
@@ -21,7 +22,7 @@ class JobService final : public v1::Jobs::CallbackService {
   // Makes a join string of a token's secret.
   using JoinStringMaker = std::function<std::string(const std::string& secret)>;
 
-  JobService(Driver& driver, Store& store, Tokens& tokens, JoinStringMaker join_string);
+  JobService(Driver& driver, Store& store, Tokens& tokens, BlobKeeper& blobs, JoinStringMaker join_string);
   // Ends all watches, so that the server can shut down.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -33,6 +34,8 @@ class JobService final : public v1::Jobs::CallbackService {
   Unary* Change(Context* context, const v1::ChangeRequest* request, v1::Empty* reply) override;
   Unary* Cancel(Context* context, const v1::JobRef* request, v1::Empty* reply) override;
   Unary* Delete(Context* context, const v1::JobRef* request, v1::Empty* reply) override;
+  Unary* FindMissing(Context* context, const v1::FindMissingRequest* request, v1::FindMissingReply* reply) override;
+  grpc::ServerReadReactor<v1::PutBlobRequest>* PutBlob(Context* context, v1::PutBlobReply* reply) override;
   Unary* ListWorkers(Context* context, const v1::Empty* request, v1::ListWorkersReply* reply) override;
   Unary* DrainWorker(Context* context, const v1::DrainWorkerRequest* request, v1::Empty* reply) override;
   Unary* CreateToken(Context* context, const v1::CreateTokenRequest* request, v1::CreateTokenReply* reply) override;
@@ -44,6 +47,7 @@ class JobService final : public v1::Jobs::CallbackService {
   friend class WatchReactor;
   // Finishes the reactor with PermissionDenied or the like, or returns the caller's token.
   bool Admit(Context* context, Role role, Unary* reactor, Tokens::Authenticated* token = nullptr);
+  void SubmitWithBlobs(Unary* reactor, JobSubmitted job, const v1::SubmitRequest& request, v1::SubmitReply* reply);
   // Runs a request of the core's and finishes the reactor with its outcome.
   void Request(Unary* reactor, std::function<Outbox(Core&, Instant, CallId)> event,
                std::function<void(JobId)> answer = nullptr);
@@ -54,6 +58,7 @@ class JobService final : public v1::Jobs::CallbackService {
   Driver& driver_;
   Store& store_;
   Tokens& tokens_;
+  BlobKeeper& blobs_;
   const JoinStringMaker join_string_;
   Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/identity.h"
+#include "coordinator/service/blob_streams.h"
 #include "coordinator/service/convert.h"
 #include "proto/exchange_codec.h"
 #include "proto/transport_settings.h"
@@ -148,6 +149,16 @@ grpc::ServerUnaryReactor* WorkerService::Exchange(grpc::CallbackServerContext* c
   auto* reactor = new ExchangeReactor(driver_, reply);
   reactor->Start(*std::move(plain));
   return reactor;
+}
+
+grpc::ServerWriteReactor<v1::BlobPiece>* WorkerService::GetBlob(grpc::CallbackServerContext* context,
+                                                                const v1::GetBlobRequest* request) {
+  absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/false, Role::kWorker);
+  if (!token.ok()) return new GetBlobReactor(token.status());
+  const auto may_read = [this, session = SessionId{request->session()}, id = token->token, blob = request->digest()] {
+    return driver_.Read([&](const Core& core, Instant) { return core.MayRead(session, id, blob); });
+  };
+  return new GetBlobReactor(blobs_, may_read, request->digest(), request->first_piece());
 }
 
 }  // namespace potluck

@@ -1,10 +1,12 @@
-// The gRPC face towards workers: Join and Exchange. Checks tokens, translates, and hands events to the driver.
+// The gRPC face towards workers: Join, Exchange and GetBlob. Checks tokens, translates, and hands events to the driver.
 //
-// Asynchronous (callback API): a held Exchange costs memory, no thread. Thread-safe; borrows driver and tokens.
+// Asynchronous (callback API): a held Exchange costs memory, no thread. Thread-safe; borrows driver,
+// tokens and blobs.
 #pragma once
 
 #include "absl/time/time.h"
 #include "coordinator/service/driver.h"
+#include "coordinator/store/blob_store.h"
 #include "coordinator/tokens.h"
 #include "proto/workers.grpc.pb.h"
 
@@ -16,19 +18,22 @@ absl::StatusOr<Tokens::Authenticated> RequireRole(const grpc::ServerContextBase&
 
 class WorkerService final : public v1::Workers::CallbackService {
  public:
-  WorkerService(Driver& driver, const Tokens& tokens, const CoreOptions& options)
-      : driver_(driver), tokens_(tokens), options_(options) {}
+  WorkerService(Driver& driver, const Tokens& tokens, BlobStore& blobs, const CoreOptions& options)
+      : driver_(driver), tokens_(tokens), blobs_(blobs), options_(options) {}
 
   grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context, const v1::JoinRequest* request,
                                  v1::JoinReply* reply) override;
   grpc::ServerUnaryReactor* Exchange(grpc::CallbackServerContext* context, const v1::ExchangeRequest* request,
                                      v1::ExchangeReply* reply) override;
+  grpc::ServerWriteReactor<v1::BlobPiece>* GetBlob(grpc::CallbackServerContext* context,
+                                                   const v1::GetBlobRequest* request) override;
 
  private:
   void DoJoin(const Tokens::Authenticated& token, const v1::JoinRequest& request, v1::JoinReply& reply);
 
   Driver& driver_;
   const Tokens& tokens_;
+  BlobStore& blobs_;
   const CoreOptions options_;
 };
 

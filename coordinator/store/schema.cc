@@ -17,6 +17,8 @@ namespace {
 
 constexpr int64_t kApplicationId = 0x50744c6b;  // "PtLk"
 
+constexpr uint64_t kSmallestDatabase = 512;  // One page of the least size; SQLite's format, section 1.3.2.
+
 constexpr char kTables[] = R"sql(
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('epoch', 0), ('last_job', 0);
@@ -141,8 +143,9 @@ absl::StatusOr<std::unique_ptr<Database>> OpenDatabase(const std::string& direct
     if (FileSize(absl::StrCat(file, "-wal")) > 0)
       return DamagedDatabase(file, "it is missing, but its -wal file is there");
     if (absl::Status status = CreateDatabase(directory); !status.ok()) return status;
-  } else if (FileSize(file) == 0) {
-    return DamagedDatabase(file, "it is empty");
+  } else if (const uint64_t size = FileSize(file); size < kSmallestDatabase) {
+    // SQLite would take it for a new one.
+    return DamagedDatabase(file, absl::StrCat("it has only ", size, " bytes"));
   }
   absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file, Database::Mode::kReadWrite);
   if (!database.ok()) return database.status();
