@@ -1,11 +1,14 @@
 #include "cli/arguments.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
+#include <memory>
 #include <utility>
 
+#include <CLI/CLI.hpp>
+
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -25,6 +28,10 @@ absl::Status NotAllowed(const std::string& name, const std::string& text, const 
 
 absl::Status Missing(const std::string& name, const std::string& allowed) {
   return absl::InvalidArgumentError(absl::StrCat(name, " is missing; allowed is ", allowed));
+}
+
+absl::Status MissingValue(const std::string& flag, const std::string& allowed) {
+  return Missing(absl::StrCat("the value of ", flag), allowed);
 }
 
 // Digits, and a minus where that is of use: what absl would let pass besides (space, a plus sign) is a slip more often
@@ -91,15 +98,39 @@ ValueReader MakeTimeSpan(Out* out) {
           }};
 }
 
-bool LooksLikeFlag(const std::string& argument) {
-  return argument.size() > 1 && argument[0] == '-' && !absl::ascii_isdigit(argument[1]) && argument[1] != '.';
-}
+bool IsPositional(const CLI::Option* field) { return field->get_positional(); }
 
-std::string HelpLine(std::string left, const std::string& right) {
-  left = absl::StrCat("  ", left);
-  left += left.size() + 2 <= kHelpColumn ? std::string(kHelpColumn - left.size(), ' ')
-                                         : absl::StrCat("\n", std::string(kHelpColumn, ' '));
-  return absl::StrCat(left, right, "\n");
+// CLI11's help, with the words that the fields bring along in place of its types and defaults.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() {
+    column_width(kHelpColumn);
+    label("Positionals", "Arguments");
+  }
+
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    for (const CLI::Option* field : app->get_options(IsPositional)) {
+      absl::StrAppend(&name, " ", make_option_usage(field));
+    }
+    return absl::StrCat("\nUsage: ", name, " [FLAG...]\n");
+  }
+
+  std::string make_option_opts(const CLI::Option* field) const override {
+    return absl::StrCat(" ", field->get_option_text());
+  }
+};
+
+// As CLI11 takes them: the last one first, and an empty value apart from its flag, for CLI11 reads `--flag= word` as
+// `--flag word`.
+std::vector<std::string> ForCli11(const Args& args) {
+  std::vector<std::string> prepared;
+  for (const std::string& argument : args) {
+    const bool empty_value = absl::StartsWith(argument, "--") && argument.find('=') == argument.size() - 1;
+    prepared.push_back(empty_value ? argument.substr(0, argument.size() - 1) : argument);
+    if (empty_value) prepared.emplace_back();
+  }
+  std::reverse(prepared.begin(), prepared.end());
+  return prepared;
 }
 
 }  // namespace
@@ -138,143 +169,122 @@ ValueReader OneOf(std::string* out, std::vector<std::string> allowed) {
 ValueReader TimeSpan(absl::Duration* out) { return MakeTimeSpan(out); }
 ValueReader TimeSpan(std::optional<absl::Duration>* out) { return MakeTimeSpan(out); }
 
-Arguments::Arguments(std::string command, std::string summary)
-    : command_(std::move(command)), summary_(std::move(summary)) {}
-
-void Arguments::Positional(std::string name, ValueReader value, std::string help) {
-  OptionalPositional(std::move(name), std::move(value), std::move(help));
-  positionals_.back().required = true;
-}
-
-void Arguments::OptionalPositional(std::string name, ValueReader value, std::string help) {
-  Field field;
-  field.name = std::move(name);
-  field.value = std::move(value);
-  field.help = std::move(help);
-  positionals_.push_back(std::move(field));
-}
-
-void Arguments::Flag(std::string name, std::string placeholder, ValueReader value, std::string help,
-                     std::string fallback) {
-  Field field;
-  field.name = std::move(name);
-  field.placeholder = std::move(placeholder);
-  field.value = std::move(value);
-  field.help = std::move(help);
-  field.fallback = std::move(fallback);
-  flags_.push_back(std::move(field));
-}
-
-void Arguments::RequiredFlag(std::string name, std::string placeholder, ValueReader value, std::string help) {
-  Flag(std::move(name), std::move(placeholder), std::move(value), std::move(help), "none, it must be given");
-  flags_.back().required = true;
-}
-
-void Arguments::Switch(std::string name, bool* out, std::string help) {
-  Flag(std::move(name), "", {}, std::move(help), "");
-  flags_.back().enabled = out;
-}
-
-void Arguments::HiddenFlag(std::string name, ValueReader value) {
-  Flag(std::move(name), "", std::move(value), "", "");
-  flags_.back().hidden = true;
-}
-
-void Arguments::HiddenSwitch(std::string name, bool* out) {
-  Switch(std::move(name), out, "");
-  flags_.back().hidden = true;
-}
-
-void Arguments::Epilogue(std::string text) { epilogue_ = std::move(text); }
-
-absl::Status Arguments::UnknownFlag(const std::string& name) const {
-  std::vector<std::string> known = {"--help"};
-  for (const Field& flag : flags_) {
-    if (!flag.hidden) known.push_back(flag.name);
+// A CLI::App in which a field's type name says what is allowed. What is wrong with a value is kept until all is read,
+// for it may stem from an unknown flag, which is then what is told.
+class Arguments::Parser : public CLI::App {
+ public:
+  Parser(const std::string& command, const std::string& summary) : CLI::App(summary, "potluck " + command) {
+    set_help_flag("-h,--help", "this text");
+    allow_extras();
+    option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    formatter(std::make_shared<HelpFormatter>());
+    preparse_callback([this](size_t) { status_ = absl::OkStatus(); });
   }
-  return absl::InvalidArgumentError(absl::StrCat("\"", Printable(name), "\" is not a flag of `potluck ", command_,
-                                                 "`; the nearest is ", Nearest(name, known), " (`potluck ", command_,
-                                                 " --help` lists them)"));
-}
 
-absl::Status Arguments::ParseFlag(const Args& args, size_t& next) {
-  const std::string& argument = args[next++];
-  const size_t equals = argument.find('=');
-  const std::string name = argument.substr(0, equals);
-  const auto flag = std::find_if(flags_.begin(), flags_.end(), [&](const Field& field) { return field.name == name; });
-  if (flag == flags_.end()) return UnknownFlag(name);
-  flag->given = true;
-  if (flag->enabled != nullptr) {
-    if (equals != std::string::npos) return NotAllowed(name, argument.substr(equals + 1), "no value");
-    *flag->enabled = true;
+  CLI::Option* Add(const std::string& name, const ValueReader& value, const std::string& description) {
+    const auto read = [this, name, value](const CLI::results_t& texts) {
+      for (const std::string& text : texts) status_.Update(ReadValue(name, value, text));
+      return true;
+    };
+    return add_option(name, read, description)->type_name(value.allowed);
+  }
+
+  // What is wrong with the arguments, after CLI11 has parsed them.
+  absl::Status Check() const {
+    for (const auto& [kind, text] : missing_) {
+      if (kind == CLI::detail::Classifier::NONE) return TooMany(text);
+      if (kind != CLI::detail::Classifier::POSITIONAL_MARK) return UnknownFlag(text.substr(0, text.find('=')));
+    }
+    if (!status_.ok()) return status_;
+    for (const CLI::Option* field : get_options()) {
+      if (field->get_required() && field->count() == 0) return Missing(field->get_name(), field->get_type_name());
+    }
     return absl::OkStatus();
   }
-  std::string text;
-  if (equals != std::string::npos) {
-    text = argument.substr(equals + 1);
-  } else if (next < args.size() && !LooksLikeFlag(args[next])) {
-    text = args[next++];
-  } else {
-    return Missing(absl::StrCat("the value of ", name), flag->value.allowed);
+
+ private:
+  static absl::Status ReadValue(const std::string& name, const ValueReader& value, const std::string& text) {
+    // CLI11 gives a flag whatever follows it, even the next flag.
+    if (absl::StartsWith(name, "--") && absl::StartsWith(text, "--")) return MissingValue(name, value.allowed);
+    return value.read(text) ? absl::OkStatus() : NotAllowed(name, text, value.allowed);
   }
-  return flag->value.read(text) ? absl::OkStatus() : NotAllowed(name, text, flag->value.allowed);
+
+  absl::Status TooMany(const std::string& text) const {
+    return absl::InvalidArgumentError(absl::StrCat("\"", Printable(text), "\" is one argument too many for `",
+                                                   get_name(), "`, which takes ", get_options(IsPositional).size()));
+  }
+
+  absl::Status UnknownFlag(const std::string& name) const {
+    std::vector<std::string> known;
+    for (const CLI::Option* field : get_options()) {
+      if (!IsPositional(field) && !field->get_group().empty()) known.push_back(field->get_name());
+    }
+    return absl::InvalidArgumentError(absl::StrCat("\"", Printable(name), "\" is not a flag of `", get_name(),
+                                                   "`; the nearest is ", Nearest(name, known), " (`", get_name(),
+                                                   " --help` lists them)"));
+  }
+
+  absl::Status status_;  // Of the values.
+};
+
+Arguments::Arguments(const std::string& command, const std::string& summary)
+    : parser_(std::make_unique<Parser>(command, summary)) {}
+
+Arguments::~Arguments() = default;
+
+void Arguments::Positional(const std::string& name, const ValueReader& value, const std::string& help) {
+  OptionalPositional(name, value, help);
+  parser_->get_option(name)->required();
 }
+
+void Arguments::OptionalPositional(const std::string& name, const ValueReader& value, const std::string& help) {
+  parser_->Add(name, value, absl::StrCat(help, ": ", value.allowed));
+}
+
+void Arguments::Flag(const std::string& name, const std::string& placeholder, const ValueReader& value,
+                     const std::string& help, const std::string& fallback) {
+  parser_->Add(name, value, absl::StrCat(help, ": ", value.allowed, " (default: ", fallback, ")"))
+      ->option_text(placeholder);
+}
+
+void Arguments::RequiredFlag(const std::string& name, const std::string& placeholder, const ValueReader& value,
+                             const std::string& help) {
+  Flag(name, placeholder, value, help, "none, it must be given");
+  parser_->get_option(name)->required();
+}
+
+void Arguments::Switch(const std::string& name, bool* out, const std::string& help) {
+  const auto read = [out](const std::string& text) { return text.empty() && (*out = true); };
+  parser_->Add(name, {"no value", read}, absl::StrCat(help, " (default: no)"))->type_size(0);
+}
+
+void Arguments::HiddenFlag(const std::string& name, const ValueReader& value) {
+  parser_->Add(name, value, "")->group("");
+}
+
+void Arguments::HiddenSwitch(const std::string& name, bool* out) {
+  Switch(name, out, "");
+  parser_->get_option(name)->group("");
+}
+
+void Arguments::Epilogue(const std::string& text) { parser_->footer(text); }
 
 absl::Status Arguments::Parse(const Args& args) {
-  size_t positional = 0;
-  bool flags_end = false;
-  for (size_t next = 0; next < args.size();) {
-    const std::string& argument = args[next];
-    if (!flags_end && (argument == "--help" || argument == "-h")) {
-      help_wanted_ = true;
-      return absl::OkStatus();
-    }
-    if (!flags_end && argument == "--") {
-      flags_end = true;
-      ++next;
-    } else if (!flags_end && LooksLikeFlag(argument)) {
-      if (absl::Status status = ParseFlag(args, next); !status.ok()) return status;
-    } else {
-      if (positional == positionals_.size()) {
-        return absl::InvalidArgumentError(absl::StrCat("\"", Printable(argument),
-                                                       "\" is one argument too many for `potluck ", command_,
-                                                       "`, which takes ", positionals_.size()));
-      }
-      const Field& field = positionals_[positional++];
-      if (!field.value.read(argument)) return NotAllowed(field.name, argument, field.value.allowed);
-      ++next;
-    }
+  try {
+    parser_->parse(ForCli11(args));
+  } catch (const CLI::CallForHelp&) {
+    help_wanted_ = true;
+    return absl::OkStatus();
+  } catch (const CLI::ArgumentMismatch&) {  // The last one is a flag that wants a value.
+    return MissingValue(args.back(), parser_->get_option(args.back())->get_type_name());
+  } catch (const CLI::RequiredError&) {  // Check says it with what is allowed.
+  } catch (const CLI::ParseError& error) {
+    return absl::InvalidArgumentError(error.what());
   }
-  for (; positional < positionals_.size(); ++positional) {
-    const Field& field = positionals_[positional];
-    if (field.required) return Missing(field.name, field.value.allowed);
-  }
-  for (const Field& flag : flags_) {
-    if (flag.required && !flag.given) return Missing(flag.name, flag.value.allowed);
-  }
-  return absl::OkStatus();
+  return parser_->Check();
 }
 
-std::string Arguments::Help() const {
-  std::string usage = absl::StrCat("potluck ", command_);
-  std::string fields;
-  for (const Field& field : positionals_) {
-    absl::StrAppend(&usage, field.required ? absl::StrCat(" ", field.name) : absl::StrCat(" [", field.name, "]"));
-    absl::StrAppend(&fields, HelpLine(field.name, absl::StrCat(field.help, ": ", field.value.allowed)));
-  }
-  for (const Field& flag : flags_) {
-    if (flag.hidden) continue;
-    if (flag.enabled != nullptr) {
-      absl::StrAppend(&fields, HelpLine(flag.name, absl::StrCat(flag.help, " (default: no)")));
-    } else {
-      absl::StrAppend(&fields,
-                      HelpLine(absl::StrCat(flag.name, " ", flag.placeholder),
-                               absl::StrCat(flag.help, ": ", flag.value.allowed, " (default: ", flag.fallback, ")")));
-    }
-  }
-  absl::StrAppend(&fields, HelpLine("--help", "this text"));
-  return absl::StrCat(usage, " [FLAG...]\n\n", summary_, "\n\n", fields, epilogue_.empty() ? "" : "\n", epilogue_);
-}
+std::string Arguments::Help() const { return absl::StrCat(absl::StripTrailingAsciiWhitespace(parser_->help()), "\n"); }
 
 std::optional<int> Arguments::Read(const Args& args) {
   if (absl::Status status = Parse(args); !status.ok()) return FailUsage(status);

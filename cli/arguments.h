@@ -1,4 +1,5 @@
-// Reads the arguments of one command: positional ones, flags with a value, and switches.
+// Reads the arguments of one command: positional ones, flags with a value, and switches. CLI11 parses them and lays out
+// the help; what a value may be and the sentences are here.
 //
 //   int n = 0;
 //   Arguments arguments("nqueens", "Counts the solutions of the N-Queens problem.");
@@ -6,13 +7,15 @@
 //   arguments.Flag("--threads", "T", WholeNumber(&threads, 1, 1024), "threads of each worker", "the cores");
 //   if (const std::optional<int> code = arguments.Read(args)) return *code;
 //
-// A value follows its flag, as the next argument or after `=`. What starts with a dash and a digit is a value, so that
-// a negative number is told what is allowed. After `--` everything is positional. Every error is one sentence that
-// names the field, the value and what is allowed, or the nearest flag that exists. Not thread-safe.
+// A value follows its flag, as the next argument or after `=`; it does not start with two dashes. What starts with a
+// dash and a digit is a value, so that a negative number is told what is allowed. After `--` everything is positional.
+// Every error is one sentence that names the field, the value and what is allowed, or the nearest flag that exists. Not
+// thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,21 +48,24 @@ ValueReader TimeSpan(std::optional<absl::Duration>* out);
 class Arguments {
  public:
   // `command` as it is typed after `potluck`; `summary` is one sentence.
-  Arguments(std::string command, std::string summary);
+  Arguments(const std::string& command, const std::string& summary);
+  ~Arguments();
 
   // Positional arguments are read in the order in which they are declared.
-  void Positional(std::string name, ValueReader value, std::string help);
-  void OptionalPositional(std::string name, ValueReader value, std::string help);
+  void Positional(const std::string& name, const ValueReader& value, const std::string& help);
+  void OptionalPositional(const std::string& name, const ValueReader& value, const std::string& help);
   // `fallback` says in words what holds without the flag.
-  void Flag(std::string name, std::string placeholder, ValueReader value, std::string help, std::string fallback);
+  void Flag(const std::string& name, const std::string& placeholder, const ValueReader& value, const std::string& help,
+            const std::string& fallback);
   // One without which the command does not run.
-  void RequiredFlag(std::string name, std::string placeholder, ValueReader value, std::string help);
-  void Switch(std::string name, bool* out, std::string help);
+  void RequiredFlag(const std::string& name, const std::string& placeholder, const ValueReader& value,
+                    const std::string& help);
+  void Switch(const std::string& name, bool* out, const std::string& help);
   // For other processes, not for people: not in Help().
-  void HiddenFlag(std::string name, ValueReader value);
-  void HiddenSwitch(std::string name, bool* out);
+  void HiddenFlag(const std::string& name, const ValueReader& value);
+  void HiddenSwitch(const std::string& name, bool* out);
   // Text below the list of flags.
-  void Epilogue(std::string text);
+  void Epilogue(const std::string& text);
 
   // InvalidArgument with the sentence.
   absl::Status Parse(const Args& args);
@@ -70,23 +76,9 @@ class Arguments {
   std::optional<int> Read(const Args& args);
 
  private:
-  struct Field {
-    std::string name, placeholder, help, fallback;
-    ValueReader value;
-    bool* enabled = nullptr;  // Of a switch.
-    bool hidden = false;
-    bool required = false;
-    bool given = false;
-  };
+  class Parser;
 
-  absl::Status ParseFlag(const Args& args, size_t& next);
-  absl::Status UnknownFlag(const std::string& name) const;
-
-  std::string command_;
-  std::string summary_;
-  std::string epilogue_;
-  std::vector<Field> positionals_;
-  std::vector<Field> flags_;
+  std::unique_ptr<Parser> parser_;
   bool help_wanted_ = false;
 };
 

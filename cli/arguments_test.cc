@@ -89,6 +89,32 @@ TEST(ArgumentsTest, AnUnknownFlagIsToldWithTheNearest) {
   EXPECT_THAT(Fixture().Error({"8", "--secre"}), testing::Not(HasSubstr("--secret")));
 }
 
+TEST(ArgumentsTest, AnUnknownFlagIsToldRatherThanWhatItsValueBreaks) {
+  EXPECT_THAT(Fixture().Error({"--algoritm", "meet", "8"}), HasSubstr("the nearest is --algorithm"));
+  EXPECT_THAT(Fixture().Error({"--prioriti=5"}), HasSubstr("\"--prioriti\" is not a flag"));
+}
+
+TEST(ArgumentsTest, AnEmptyValueDoesNotTakeTheNextArgument) {
+  EXPECT_EQ(Fixture().Error({"--local-workers=", "8"}),
+            "--local-workers is \"\"; allowed is a whole number from 1 to 256");
+}
+
+TEST(ArgumentsTest, AfterTwoDashesEverythingIsPositional) {
+  Fixture f;
+  EXPECT_EQ(f.Error({"--priority", "5", "--", "8"}), "ok");
+  EXPECT_EQ(f.n, 8);
+  EXPECT_EQ(Fixture().Error({"--priority", "5", "--", "--json"}),
+            "N is \"--json\"; allowed is a whole number from 1 to 32");
+  EXPECT_THAT(Fixture().Error({"8", "--", "--json"}), HasSubstr("\"--json\" is one argument too many"));
+}
+
+TEST(ArgumentsTest, TheLastOfAFlagHoldsAndAllOfItIsRead) {
+  Fixture f;
+  EXPECT_EQ(f.Error({"8", "--priority", "3", "--priority=-4"}), "ok");
+  EXPECT_EQ(f.priority, -4);
+  EXPECT_THAT(Fixture().Error({"8", "--priority", "x", "--priority", "3"}), HasSubstr("--priority is \"x\""));
+}
+
 TEST(ArgumentsTest, OneArgumentTooManyIsTold) {
   EXPECT_EQ(Fixture().Error({"8", "9"}), "\"9\" is one argument too many for `potluck nqueens`, which takes 1");
 }
@@ -117,8 +143,14 @@ TEST(ArgumentsTest, HelpNamesEveryFlagItsValuesAndDefaultButNoHiddenOne) {
   EXPECT_THAT(help,
               HasSubstr("--local-workers K         workers: a whole number from 1 to 256 (default: one a device)"));
   EXPECT_THAT(help, testing::Not(HasSubstr("secret")));
-  EXPECT_EQ(f.Error({"--help"}), "ok");
-  EXPECT_TRUE(f.arguments.help_wanted());
+}
+
+TEST(ArgumentsTest, HelpIsGivenWhateverElseIsWrong) {
+  for (const Args& args : {Args{"--help"}, Args{"-h"}, Args{"eight", "--help"}, Args{"8", "--jsn", "--help"}}) {
+    Fixture f;
+    EXPECT_EQ(f.Error(args), "ok");
+    EXPECT_TRUE(f.arguments.help_wanted());
+  }
 }
 
 int Succeed(const Args& args) { return args == Args{"a", "b"} ? kExitOk : kExitFailed; }

@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "coordinator/ids.h"
+#include "proto/ids.h"
 #include "coordinator/store/facts.h"
 
 namespace potluck {

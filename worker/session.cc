@@ -22,6 +22,7 @@ constexpr absl::Duration kDrainPatience = absl::Seconds(20);
 constexpr absl::Duration kLeaveBefore = absl::Seconds(30);
 // An executor that died so often without a slice in between gives its leases back.
 constexpr int kDeathsUntilGivenBack = 3;
+constexpr absl::Duration kCpuSilenceLimit = absl::Hours(12);
 
 std::string Platform() {
   utsname name{};
@@ -144,8 +145,8 @@ bool Session::StartExecutors() {
     options.device = slot->device_;
     options.slice_seconds = options_.slice_seconds;
     options.when_idle = options_.when_idle;
-    // A CPU does not hang, and one index of a large board may take it hours.
-    if (slot->device_.kind == "cpu") options.silence_limit = absl::InfiniteDuration();
+    // A CPU does not hang as a driver does, and one index of a large board may take it hours.
+    if (slot->device_.kind == "cpu") options.silence_limit = kCpuSilenceLimit;
     absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(std::move(options), *slot);
     if (!executor.ok()) {
       End(WorkerEnd::kNoDevice, std::string(executor.status().message()));

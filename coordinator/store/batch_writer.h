@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/ids.h"
+#include "proto/ids.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/fact_writer.h"
 #include "coordinator/store/pending_append.h"

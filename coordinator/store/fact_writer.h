@@ -5,7 +5,7 @@
 
 #include <optional>
 
-#include "coordinator/ids.h"
+#include "proto/ids.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/facts.h"
 #include "coordinator/store/store.h"

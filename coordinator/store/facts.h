@@ -8,7 +8,7 @@
 #include <variant>
 
 #include "absl/time/time.h"
-#include "coordinator/ids.h"
+#include "proto/ids.h"
 #include "kernels/workload/interval.h"
 #include "kernels/workload/planner.h"
 

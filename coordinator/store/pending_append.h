@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/ids.h"
+#include "proto/ids.h"
 #include "coordinator/store/facts.h"
 #include "coordinator/store/store.h"
 

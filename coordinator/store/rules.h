@@ -24,7 +24,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "coordinator/ids.h"
+#include "proto/ids.h"
 #include "coordinator/store/facts.h"
 #include "kernels/workload/interval.h"
 

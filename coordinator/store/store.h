@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "coordinator/ids.h"
+#include "proto/ids.h"
 #include "coordinator/store/facts.h"
 
 namespace potluck {
