@@ -1,5 +1,5 @@
-// The monotonic clock, as a time whose zero means nothing. It goes on while the machine sleeps: leases and deadlines are
-// about what others can rely on.
+// The monotonic clock, as a time whose zero means nothing. It goes on while the machine sleeps: leases and deadlines
+// are about what others can rely on.
 #pragma once
 
 #include <time.h>

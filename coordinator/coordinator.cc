@@ -106,9 +106,7 @@ class Coordinator::Impl {
       if (!opened.ok()) return opened.status();
       blob_store_ = *std::move(opened);
     }
-    const auto named = [this] {
-      return driver_->Read([](const Core& core, Instant) { return core.NamedBlobs(); });
-    };
+    const auto named = [this] { return driver_->Read([](const Core& core, Instant) { return core.NamedBlobs(); }); };
     blob_keeper_ = std::make_unique<BlobKeeper>(*blob_store_, named, options_.log);
     driver_->OnBlobsReleased([this] { blob_keeper_->Collect(); });
     blob_keeper_->Collect();
@@ -139,7 +137,8 @@ class Coordinator::Impl {
 
   // The join strings of a state directory stay the same: their files hold the secrets, the store their hashes.
   absl::Status MakeJoinStrings() {
-    if (absl::Status status = MakeJoinString(kWorkerToken, Role::kWorker, worker_join_string_); !status.ok()) return status;
+    if (absl::Status status = MakeJoinString(kWorkerToken, Role::kWorker, worker_join_string_); !status.ok())
+      return status;
     return MakeJoinString(kAdminToken, Role::kAdmin, admin_join_string_);
   }
 

@@ -15,8 +15,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "proto/ids.h"
 #include "coordinator/store/facts.h"
+#include "proto/ids.h"
 
 namespace potluck {
 

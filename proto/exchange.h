@@ -55,8 +55,8 @@ struct Shrink {
 
 struct Orders {
   std::vector<Grant> granted;
-  std::vector<Shrink> shrunk;     // Give back all from `end` on that is not being computed yet, and report what you keep.
-  std::vector<LeaseId> revoked;   // Drop it.
+  std::vector<Shrink> shrunk;  // Give back all from `end` on that is not being computed yet, and report what you keep.
+  std::vector<LeaseId> revoked;  // Drop it.
   bool empty() const { return granted.empty() && shrunk.empty() && revoked.empty(); }
 };
 

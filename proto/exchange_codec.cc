@@ -200,8 +200,8 @@ v1::Device ToWire(const DeviceInfo& device) {
 }
 
 DeviceInfo FromWire(const v1::Device& device) {
-  return {device.kind(), device.name(), device.threads(), device.memory_bytes(), device.numerics_class(),
-          device.self_test()};
+  return {device.kind(),         device.name(),           device.threads(),
+          device.memory_bytes(), device.numerics_class(), device.self_test()};
 }
 
 }  // namespace potluck

@@ -15,7 +15,8 @@ v1::ExchangeReply ToWire(const ExchangeReply& reply);
 v1::Device ToWire(const DeviceInfo& device);
 
 // InvalidArgument names the field that is wrong: an interval that ends before it begins, a payload over kMaxSliceBytes.
-// A slice whose digest is not its payload's SHA-256 is kept, with the digest cleared, so that it is answered as invalid.
+// A slice whose digest is not its payload's SHA-256 is kept, with the digest cleared, so that it is answered as
+// invalid.
 absl::StatusOr<ExchangeRequest> FromWire(v1::ExchangeRequest&& request);
 absl::StatusOr<ExchangeReply> FromWire(const v1::ExchangeReply& reply);
 DeviceInfo FromWire(const v1::Device& device);

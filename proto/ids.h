@@ -12,8 +12,8 @@ namespace potluck {
 enum class JobId : uint64_t {};      // Counts from 1 in a state directory, never used again.
 enum class SessionId : uint64_t {};  // One Join; random, so that a guess is worth nothing.
 enum class TokenId : uint64_t {};
-enum class WorkerId : uint64_t {};   // One installation: the same after a restart of worker or coordinator.
-enum class Epoch : uint64_t {};      // Raised durably each time a coordinator opens the state directory.
+enum class WorkerId : uint64_t {};  // One installation: the same after a restart of worker or coordinator.
+enum class Epoch : uint64_t {};     // Raised durably each time a coordinator opens the state directory.
 
 // Names one lease for ever: the epoch tells apart the leases of two runs of the coordinator.
 struct LeaseId {

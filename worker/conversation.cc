@@ -44,8 +44,9 @@ void Session::Converse() {
       break;
   }
   if (book_.draining() && now >= drain_deadline_ && (is_lost_ || talk_ == Talk::kWaiting)) {
-    End(WorkerEnd::kDrained, absl::StrCat("left the table; the coordinator could not be reached, so ",
-                                          book_.unacknowledged(), " results were not handed in and will be done again"));
+    End(WorkerEnd::kDrained,
+        absl::StrCat("left the table; the coordinator could not be reached, so ", book_.unacknowledged(),
+                     " results were not handed in and will be done again"));
   }
 }
 
@@ -121,7 +122,8 @@ void Session::OnExchanged(uint64_t call, const absl::Status& status, const Excha
   for (size_t i = 0; i < reply.answers.size() && i < sent.slices.size(); ++i) {
     const SliceAnswer& answer = reply.answers[i];
     if (answer.verdict != SliceVerdict::kInvalid) continue;
-    Say(absl::StrCat("the coordinator refused the result of ", ToString(sent.slices[i].interval), ": ", answer.message));
+    Say(absl::StrCat("the coordinator refused the result of ", ToString(sent.slices[i].interval), ": ",
+                     answer.message));
   }
   const LeaseBook::Actions actions = book_.Apply(sent, reply);
   for (const Shrink& shrink : actions.shrink) {
@@ -162,7 +164,8 @@ void Session::ConnectionLost(const absl::Status& status) {
   link_->Reconnect();
   const absl::Duration wait = back_off_.Next(random_);
   if (!is_lost_) {
-    Say(absl::StrCat(std::string(status.message()), "; trying again", was_joined_ ? ", and computing on meanwhile" : ""));
+    Say(absl::StrCat(std::string(status.message()), "; trying again",
+                     was_joined_ ? ", and computing on meanwhile" : ""));
   }
   is_lost_ = true;
   next_try_ = MonotonicNow() + wait;

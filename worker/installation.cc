@@ -27,7 +27,8 @@ absl::StatusOr<std::string> NewId() {
 }
 
 std::string CacheDirectory() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/') return absl::StrCat(cache, "/potluck");
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
+    return absl::StrCat(cache, "/potluck");
   if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
     mkdir(absl::StrCat(home, "/.cache").c_str(), 0700);
     return absl::StrCat(home, "/.cache/potluck");

@@ -1,5 +1,5 @@
-// Who this worker is, the same after a restart: a random id kept in the user's cache directory. Each worker that runs at
-// the same time on one machine holds another one, by a lock on its file.
+// Who this worker is, the same after a restart: a random id kept in the user's cache directory. Each worker that runs
+// at the same time on one machine holds another one, by a lock on its file.
 #pragma once
 
 #include <string>

@@ -44,7 +44,8 @@ ExchangeRequest LeaseBook::BuildRequest(SessionId session, uint64_t seq) {
     // What was computed but does not fit into this message is still held.
     const auto unsent = first_unsent.find(lease.id);
     const uint64_t begin = unsent == first_unsent.end() ? lease.next : std::min(lease.next, unsent->second);
-    if (begin < lease.end) request.report.held.push_back({lease.id, lease.round, lease.slot, {begin, lease.end}, lease.shrunk_to});
+    if (begin < lease.end)
+      request.report.held.push_back({lease.id, lease.round, lease.slot, {begin, lease.end}, lease.shrunk_to});
   }
   for (uint32_t slot = 0; slot < slots_; ++slot) {
     const bool is_closed = draining_ || unusable_.contains(slot);

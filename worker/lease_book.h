@@ -1,8 +1,8 @@
 // What a worker holds and owes: leases in the order of computing, and slices until they are acknowledged.
 //
-// A pure state machine (no thread, clock, socket or process), so that the simulator drives the same code as the worker's
-// session. It outlives sessions: after a coordinator restart the same leases and slices are offered in the next one.
-// Not thread-safe.
+// A pure state machine (no thread, clock, socket or process), so that the simulator drives the same code as the
+// worker's session. It outlives sessions: after a coordinator restart the same leases and slices are offered in the
+// next one. Not thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,8 @@ const LeaseId kFirst{1, 1}, kSecond{1, 2};
 // "held 1.1 [2, 8); free 1; slices [0, 2)"
 std::string ToString(const ExchangeRequest& request) {
   std::string text;
-  for (const HeldLease& held : request.report.held) absl::StrAppend(&text, "held ", ToString(held.lease), " ", ToString(held.rest), "; ");
+  for (const HeldLease& held : request.report.held)
+    absl::StrAppend(&text, "held ", ToString(held.lease), " ", ToString(held.rest), "; ");
   for (const uint32_t free : request.report.free_capacity) absl::StrAppend(&text, "free ", free, "; ");
   for (const ReportedSlice& slice : request.slices) absl::StrAppend(&text, "slice ", ToString(slice.interval), "; ");
   if (request.report.draining) absl::StrAppend(&text, "draining; ");

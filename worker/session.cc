@@ -72,7 +72,8 @@ void Session::Slot::OnShrunk(LeaseId lease, uint64_t asked, uint64_t end) {
 
 void Session::Slot::OnDied(const absl::Status& status, absl::Duration restart_in) {
   session_.Post([this, status, restart_in] {
-    session_.Say(absl::StrCat(std::string(status.message()), "; starting it again in ", absl::FormatDuration(restart_in)));
+    session_.Say(
+        absl::StrCat(std::string(status.message()), "; starting it again in ", absl::FormatDuration(restart_in)));
     if (++deaths_ >= kDeathsUntilGivenBack) session_.book_.GiveBack(index_);
   });
 }
@@ -162,7 +163,8 @@ bool Session::StartExecutors() {
     has_device = has_device || slot->self_test_.empty();
     if (!slot->self_test_.empty()) Say(absl::StrCat(slot->device_.name, " failed its self-test: ", slot->self_test_));
   }
-  if (!has_device) End(WorkerEnd::kNoDevice, "no device of this machine passed its self-test, so there is nothing to compute on");
+  if (!has_device)
+    End(WorkerEnd::kNoDevice, "no device of this machine passed its self-test, so there is nothing to compute on");
   return has_device;
 }
 
@@ -217,7 +219,8 @@ absl::Time Session::NextDeadline() const {
   if (talk_ == Talk::kWaiting) deadline = std::min(deadline, next_try_);
   if (talk_ == Talk::kTalking) deadline = std::min(deadline, std::max(last_call_ + kQuietInterval, call_due_));
   deadline = std::min({deadline, drain_deadline_, started_ + options_.ends_in - kLeaveBefore});
-  if (options_.exit_when_idle != absl::InfiniteDuration()) deadline = std::min(deadline, busy_at_ + options_.exit_when_idle);
+  if (options_.exit_when_idle != absl::InfiniteDuration())
+    deadline = std::min(deadline, busy_at_ + options_.exit_when_idle);
   return std::max(deadline, MonotonicNow() + absl::Milliseconds(1));
 }
 

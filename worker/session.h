@@ -1,7 +1,7 @@
 // The worker's loop: keeps the conversation going and the executors busy.
 //
-// One thread runs Run and owns everything; executors, gRPC and the outside only post events to it. Thread-safe for Post,
-// Drain and StopNow.
+// One thread runs Run and owns everything; executors, gRPC and the outside only post events to it. Thread-safe for
+// Post, Drain and StopNow.
 #pragma once
 
 #include <deque>
@@ -63,7 +63,9 @@ class Session {
   // Runs the events that wait, or waits for one until the time is up.
   void WaitForEvents(absl::Time until) ABSL_LOCKS_EXCLUDED(mutex_);
   void End(WorkerEnd end, std::string message);
-  void Say(const std::string& sentence) const { if (options_.say) options_.say(sentence); }
+  void Say(const std::string& sentence) const {
+    if (options_.say) options_.say(sentence);
+  }
 
   bool StartExecutors();
   void KeepBusy();
@@ -92,14 +94,14 @@ class Session {
   Talk talk_ = Talk::kWaiting;
   absl::Time next_try_ = absl::InfinitePast();
   BackOff back_off_;
-  size_t refusals_ = 0;  // In a row: final when every address has refused.
+  size_t refusals_ = 0;   // In a row: final when every address has refused.
   bool is_lost_ = false;  // It was said that the coordinator cannot be reached.
   bool was_joined_ = false;
   SessionId session_{};
   bool has_session_ = false;
   absl::Duration longest_hold_ = absl::Seconds(20);
   uint64_t seq_ = 0;
-  uint64_t call_ = 0;  // Counts calls; answers of earlier ones are void.
+  uint64_t call_ = 0;                       // Counts calls; answers of earlier ones are void.
   std::optional<ExchangeRequest> request_;  // Sent, not answered.
   absl::Time last_call_ = absl::InfinitePast();
   absl::Time call_due_ = absl::InfinitePast();  // On a metered link: no sooner, unless a slot has nothing to do.

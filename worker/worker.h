@@ -15,14 +15,14 @@ namespace potluck {
 
 struct WorkerOptions {
   JoinString join;
-  std::string name;            // Empty: the host's name.
-  std::string installation;    // Empty: the one kept in this user's cache directory (one per worker that runs at a time).
+  std::string name;          // Empty: the host's name.
+  std::string installation;  // Empty: the one kept in this user's cache directory (one per worker that runs at a time).
   std::string device = "auto";  // auto, cpu or cuda
-  int threads = 0;             // Of the CPU device; 0: all cores.
+  int threads = 0;              // Of the CPU device; 0: all cores.
   std::string dispatch = "auto";
-  bool when_idle = false;      // Lowest priority: yields to everything else on this machine.
+  bool when_idle = false;  // Lowest priority: yields to everything else on this machine.
   bool metered = false;
-  absl::Duration ends_in = absl::InfiniteDuration();       // When this session is known to end.
+  absl::Duration ends_in = absl::InfiniteDuration();         // When this session is known to end.
   absl::Duration exit_when_idle = absl::InfiniteDuration();  // Leaves after so long without work.
   double slice_seconds = 2.0;
   std::string program;  // The potluck binary, for executors; empty: this process's own.

@@ -42,7 +42,8 @@ void Core::SendUntilStored(Outbox& outbox, std::vector<Fact> facts, Append appen
 absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox) {
   if (quarantined_.contains(request.installation)) {
     return absl::PermissionDeniedError(
-        absl::StrCat("worker ", request.name, " is quarantined: it sent impossible results; check that machine's memory "
+        absl::StrCat("worker ", request.name,
+                     " is quarantined: it sent impossible results; check that machine's memory "
                      "and GPU, then restart the coordinator to let it in again"));
   }
   const auto [worker, is_new] = worker_by_installation_.try_emplace(request.installation);
@@ -162,8 +163,8 @@ SliceAnswer Core::CheckSlice(const ReportedSlice& slice) const {
                                                  job.round->plan->Size(), ")")};
   }
   if (slice.digest.empty()) {
-    return {SliceVerdict::kInvalid, absl::StrCat("the digest of slice ", ToString(slice.interval),
-                                                 " is not the SHA-256 of its payload")};
+    return {SliceVerdict::kInvalid,
+            absl::StrCat("the digest of slice ", ToString(slice.interval), " is not the SHA-256 of its payload")};
   }
   if (const Status checked = job.planner->Check(slice.interval, slice.payload); !checked.ok()) {
     return {SliceVerdict::kInvalid, checked.message()};
@@ -188,8 +189,13 @@ void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, O
     slice.answer = session.reply.answers.size() - 1;
     slice.slot = reported.slot;
     slice.pending = acceptance == Acceptance::kStore;
-    slice.slice = {reported.round, reported.interval, std::move(reported.digest), std::move(reported.payload),
-                   session.worker, reported.busy_seconds, now.wall};
+    slice.slice = {reported.round,
+                   reported.interval,
+                   std::move(reported.digest),
+                   std::move(reported.payload),
+                   session.worker,
+                   reported.busy_seconds,
+                   now.wall};
     auto& [facts, append] = by_job[reported.round.job];
     facts.push_back(slice.slice);
     append.slices.push_back(std::move(slice));
@@ -214,8 +220,8 @@ void Core::Strike(SessionId id, const std::string& sentence, Outbox& outbox) {
   outbox.log.push_back(absl::StrCat("refused a slice of worker ", session.joined.name, ": ", sentence));
   if (++session.refused == kStrikes) {
     quarantined_.insert(session.joined.installation);
-    outbox.log.push_back(absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes,
-                                      " impossible slices"));
+    outbox.log.push_back(
+        absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes, " impossible slices"));
   }
 }
 
@@ -228,7 +234,8 @@ void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
     return;
   }
   if (quarantined_.contains(session.joined.installation)) {
-    return RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"), outbox);
+    return RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"),
+                         outbox);
   }
   if (session.drain) session.report.draining = true;
   session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);

@@ -23,7 +23,7 @@ namespace potluck {
 
 struct CoreOptions {
   SchedulerOptions scheduler;
-  absl::Duration longest_hold = absl::Seconds(20);  // How long an Exchange with nothing to say is held.
+  absl::Duration longest_hold = absl::Seconds(20);       // How long an Exchange with nothing to say is held.
   absl::Duration metered_interval = absl::Seconds(120);  // How often a worker on a metered link shall call.
   absl::Duration forget_session = absl::Minutes(30);     // A session that was silent for so long must join anew.
   size_t max_live_jobs = 1000;
@@ -96,14 +96,14 @@ class Core {
     // The latest Exchange.
     uint64_t seq = 0;
     bool answered = true;
-    ExchangeReply reply;              // Kept for a repetition of `seq`.
-    std::optional<CallId> call;       // Waiting for the answer.
-    size_t appends = 0;               // Of `seq`, not answered by the store.
+    ExchangeReply reply;         // Kept for a repetition of `seq`.
+    std::optional<CallId> call;  // Waiting for the answer.
+    size_t appends = 0;          // Of `seq`, not answered by the store.
     absl::Status append_failure;
     WorkerReport report;
     std::vector<RoundKey> known_rounds;
     bool no_wait = false;
-    bool parked = false;              // Nothing to say yet: `call` is held until `hold_until`.
+    bool parked = false;  // Nothing to say yet: `call` is held until `hold_until`.
     absl::Time hold_until;
   };
   struct SliceOnItsWay {

@@ -38,8 +38,9 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
   size_t live = 0;
   for (const auto& [id, job] : jobs_) live += job.ended ? 0 : 1;
   if (live >= options_.max_live_jobs) {
-    Refuse(outbox, call, absl::ResourceExhaustedError(absl::StrCat("there are ", live, " unfinished jobs already; at most ",
-                                                                   options_.max_live_jobs, " are allowed")));
+    Refuse(outbox, call,
+           absl::ResourceExhaustedError(absl::StrCat("there are ", live, " unfinished jobs already; at most ",
+                                                     options_.max_live_jobs, " are allowed")));
     return outbox;
   }
   Result<std::unique_ptr<Planner>> planner = factory_(submitted.workload, submitted.spec);
@@ -57,7 +58,8 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
   RoundOpened opened{{submitted.job, 0}, 0, Durability::kLedger, job.planner->State(), now.wall};
   Result<std::optional<Round>> round = job.planner->NextRound();
   if (!round.ok() || !round->has_value()) {
-    Refuse(outbox, call, absl::InvalidArgumentError(round.ok() ? "the job has nothing to do" : round.status().message()));
+    Refuse(outbox, call,
+           absl::InvalidArgumentError(round.ok() ? "the job has nothing to do" : round.status().message()));
     return outbox;
   }
   opened.key.round = (*round)->number;
@@ -121,8 +123,8 @@ void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& mes
   if (job.ending || job.ended) return;
   job.ending = true;
   const JobId id = job.submitted.job;
-  const JobEnded ended{id, outcome, job.planner->Summary(), message, EncodeContributions(Describe(job).contributions),
-                       now.wall};
+  const JobEnded ended{
+      id, outcome, job.planner->Summary(), message, EncodeContributions(Describe(job).contributions), now.wall};
   Append append;
   append.call = call;
   append.job = id;
@@ -164,8 +166,9 @@ Outbox Core::Delete(Instant now, CallId call, JobId id) {
     return outbox;
   }
   if (!job->ended) {
-    Refuse(outbox, call, absl::FailedPreconditionError(absl::StrCat(
-                             "job ", ToString(id), " has not ended; cancel it first: potluck jobs cancel ", ToString(id))));
+    Refuse(outbox, call,
+           absl::FailedPreconditionError(absl::StrCat(
+               "job ", ToString(id), " has not ended; cancel it first: potluck jobs cancel ", ToString(id))));
     return outbox;
   }
   DeleteJob(id, call, outbox);
@@ -209,8 +212,10 @@ Outbox Core::Change(Instant now, CallId call, JobId id, const Settings& settings
   changed.weight = settings.weight.value_or(changed.weight);
   changed.at = now.wall;
   if (!(changed.weight > 0 && changed.weight <= 1000)) {
-    Refuse(outbox, call, absl::InvalidArgumentError(absl::StrCat("weight is ", changed.weight,
-                                                                 "; allowed is more than 0 and at most 1000")), id);
+    Refuse(outbox, call,
+           absl::InvalidArgumentError(
+               absl::StrCat("weight is ", changed.weight, "; allowed is more than 0 and at most 1000")),
+           id);
     return outbox;
   }
   Append append;

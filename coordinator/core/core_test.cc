@@ -95,8 +95,10 @@ class CoreTest : public testing::Test {
       if (answer.call != call) continue;
       if (!answer.status.ok()) return absl::StatusCodeToString(answer.status.code());
       std::string text;
-      for (const SliceAnswer& slice : answer.reply.answers) absl::StrAppend(&text, "slice ", static_cast<int>(slice.verdict), "; ");
-      for (const Grant& grant : answer.reply.orders.granted) absl::StrAppend(&text, "grant ", ToString(grant.interval), "; ");
+      for (const SliceAnswer& slice : answer.reply.answers)
+        absl::StrAppend(&text, "slice ", static_cast<int>(slice.verdict), "; ");
+      for (const Grant& grant : answer.reply.orders.granted)
+        absl::StrAppend(&text, "grant ", ToString(grant.interval), "; ");
       for (const RoundInfo& round : answer.reply.rounds) absl::StrAppend(&text, "round ", round.workload, "; ");
       return text;
     }

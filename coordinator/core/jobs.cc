@@ -20,7 +20,8 @@ JobState Job::state() const {
 }
 
 absl::Status MergeSlice(Job& job, const SliceCommitted& slice, const std::string& worker_name) {
-  if (!job.round || job.round->number != slice.key.round || job.merged.Overlaps(slice.interval)) return absl::OkStatus();
+  if (!job.round || job.round->number != slice.key.round || job.merged.Overlaps(slice.interval))
+    return absl::OkStatus();
   if (const Status merged = job.planner->Merge(slice.interval, slice.payload); !merged.ok()) {
     return absl::InternalError(merged.message());
   }
@@ -58,8 +59,8 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
   }
   Result<std::unique_ptr<Planner>> planner = factory(stored.submitted.workload, stored.submitted.spec);
   if (!planner.ok()) {
-    return absl::FailedPreconditionError(absl::StrCat("job ", ToString(stored.submitted.job),
-                                                      " cannot be continued by this build: ", planner.status().message()));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "job ", ToString(stored.submitted.job), " cannot be continued by this build: ", planner.status().message()));
   }
   job.planner = *std::move(planner);
   if (stored.rounds.empty()) return job;
@@ -72,7 +73,8 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
   if (!round.ok()) return absl::InternalError(round.status().message());
   if (!round->has_value() || (*round)->number != last.key.round || (*round)->plan->Size() != last.size) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "job ", ToString(stored.submitted.job), " was split in another way by the build that started it: finish it with that build, or delete it"));
+        "job ", ToString(stored.submitted.job),
+        " was split in another way by the build that started it: finish it with that build, or delete it"));
   }
   job.round = std::move(*round);
   return job;
@@ -81,7 +83,8 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
 std::string EncodeContributions(const std::vector<Contribution>& contributions) {
   std::string text;
   for (const Contribution& one : contributions) {
-    absl::StrAppend(&text, one.worker, "\t", one.slices, "\t", one.indices, "\t", one.cost, "\t", one.busy_seconds, "\n");
+    absl::StrAppend(&text, one.worker, "\t", one.slices, "\t", one.indices, "\t", one.cost, "\t", one.busy_seconds,
+                    "\n");
   }
   return text;
 }

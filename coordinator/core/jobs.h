@@ -18,19 +18,20 @@
 namespace potluck {
 
 // Makes a workload's planner (kernels/workload/registry.h; tests bring their own).
-using PlannerFactory = std::function<Result<std::unique_ptr<Planner>>(const std::string& workload, const std::string& spec)>;
+using PlannerFactory =
+    std::function<Result<std::unique_ptr<Planner>>(const std::string& workload, const std::string& spec)>;
 
 struct Job {
   JobSubmitted submitted;
   JobSettings settings;
   std::vector<std::string> blobs;  // Digests of what it reads.
   std::unique_ptr<Planner> planner;
-  std::optional<Round> round;  // The open one; none when it has ended or waits for the store to open it.
-  IntervalSet merged;          // Of the open round: what the planner holds.
+  std::optional<Round> round;           // The open one; none when it has ended or waits for the store to open it.
+  IntervalSet merged;                   // Of the open round: what the planner holds.
   size_t retractions_on_their_way = 0;  // To the store.
-  bool rebuilding = false;  // What is merged is to be read anew from the ledger.
-  bool is_new = false;  // Submitted, and not stored yet.
-  bool ending = false;         // Its JobEnded is on the way to the store.
+  bool rebuilding = false;              // What is merged is to be read anew from the ledger.
+  bool is_new = false;                  // Submitted, and not stored yet.
+  bool ending = false;                  // Its JobEnded is on the way to the store.
   std::optional<JobEnded> ended;
   std::map<WorkerId, Contribution> contributions;
   uint64_t disagreements = 0;

@@ -30,7 +30,7 @@ struct JoinRequest {
   std::string name;
   std::string version;
   std::string platform;
-  std::vector<DeviceInfo> devices;  // One slot each.
+  std::vector<DeviceInfo> devices;              // One slot each.
   absl::Time ends_at = absl::InfiniteFuture();  // Monotonic.
   bool metered = false;
 };
@@ -55,7 +55,7 @@ struct JobView {
   uint64_t size = 0;       // Indices in the current round.
   uint64_t committed = 0;  // Of them.
   double cost = 0, committed_cost = 0;
-  double rate = 0;  // Cost per second by the slots at work now.
+  double rate = 0;       // Cost per second by the slots at work now.
   uint32_t workers = 0;  // Sessions at work on it now.
   uint64_t disagreements = 0;
   std::string summary;  // The workload's own bytes.
@@ -95,11 +95,11 @@ struct Outbox {
   std::vector<AppendFacts> appends;
   std::vector<ExchangeAnswer> exchanges;
   std::vector<RequestAnswer> requests;
-  std::vector<RoundKey> rebuilds;   // Read the round's slices and call Core::Rebuild, before anything else is let in.
-  std::vector<JobId> ended_jobs;    // For those who watch.
-  bool collect_blobs = false;       // A job that named blobs is gone. Before `requests` are answered.
-  std::vector<std::string> log;     // Sentences for the operator.
-  absl::Status fatal;               // Not ok: this coordinator must stop.
+  std::vector<RoundKey> rebuilds;  // Read the round's slices and call Core::Rebuild, before anything else is let in.
+  std::vector<JobId> ended_jobs;   // For those who watch.
+  bool collect_blobs = false;      // A job that named blobs is gone. Before `requests` are answered.
+  std::vector<std::string> log;    // Sentences for the operator.
+  absl::Status fatal;              // Not ok: this coordinator must stop.
 };
 
 }  // namespace potluck

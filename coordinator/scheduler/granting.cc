@@ -1,7 +1,7 @@
 // The part of the scheduler that sizes units, grants them and splits the tails of busy slots for idle ones.
 //
-// Sizes follow guided self-scheduling (Polychronopoulos and Kuck, 1987), in seconds rather than iterations: a unit takes
-// its slot half of what the rest of the round would take all slots, between min_unit and target_unit.
+// Sizes follow guided self-scheduling (Polychronopoulos and Kuck, 1987), in seconds rather than iterations: a unit
+// takes its slot half of what the rest of the round would take all slots, between min_unit and target_unit.
 #include <algorithm>
 #include <iterator>
 

@@ -200,8 +200,8 @@ Acceptance Scheduler::Accept(RoundKey key, Interval interval, LeaseId lease) {
 }
 
 void Scheduler::CutFromLeases(OpenedRound& round, Interval interval, LeaseId hint) {
-  if (const auto it = leases_.find(hint); it != leases_.end() && it->second.rest.Contains(interval) &&
-                                          round.leases.contains(hint)) {
+  if (const auto it = leases_.find(hint);
+      it != leases_.end() && it->second.rest.Contains(interval) && round.leases.contains(hint)) {
     it->second.rest.Remove(interval);
     if (it->second.rest.empty()) EndLease(hint, /*free_rest=*/false);
     return;  // Leases are disjoint: nobody else has any of it.

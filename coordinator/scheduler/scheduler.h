@@ -33,17 +33,17 @@ namespace potluck {
 // Deliberately broken variants, so that the simulator can show that it would notice.
 enum class SchedulerDefect {
   kNone,
-  kGrantStaysFree,            // A granted interval can be granted again.
-  kExpiredLeaseIsForgotten,   // Its interval is never granted again.
-  kTailIsFreedUnconfirmed,    // A shrunk tail is given away before its worker agreed.
-  kHandedBackIsForgotten,     // What a worker hands back is never granted again.
-  kRetractedIsForgotten,      // A retracted slice is not computed again.
-  kCommitKeepsOtherLeases,    // A late slice is not cut out of the lease that got its interval since.
+  kGrantStaysFree,           // A granted interval can be granted again.
+  kExpiredLeaseIsForgotten,  // Its interval is never granted again.
+  kTailIsFreedUnconfirmed,   // A shrunk tail is given away before its worker agreed.
+  kHandedBackIsForgotten,    // What a worker hands back is never granted again.
+  kRetractedIsForgotten,     // A retracted slice is not computed again.
+  kCommitKeepsOtherLeases,   // A late slice is not cut out of the lease that got its interval since.
 };
 
 struct SchedulerOptions {
   Epoch epoch{};
-  absl::Duration lease_time = absl::Seconds(60);      // A silent worker loses its leases after this.
+  absl::Duration lease_time = absl::Seconds(60);       // A silent worker loses its leases after this.
   absl::Duration disconnect_grace = absl::Seconds(5);  // ... or after this, when its connection was seen to break.
   absl::Duration target_unit = absl::Seconds(20);
   absl::Duration min_unit = absl::Milliseconds(200);
@@ -59,8 +59,8 @@ struct JobShare {
 
 // What to do with a reported slice.
 enum class Acceptance {
-  kStore,   // New; it is pending now. Append it and call Committed or Dropped.
-  kJudge,   // Overlaps what is pending or committed: only the store can tell a repeat. Append; call Committed if stored.
+  kStore,  // New; it is pending now. Append it and call Committed or Dropped.
+  kJudge,  // Overlaps what is pending or committed: only the store can tell a repeat. Append; call Committed if stored.
   kClosed,  // Its round is not open (any more).
 };
 
@@ -88,8 +88,8 @@ class Scheduler {
   bool IsOpen(RoundKey key) const { return rounds_.contains(key); }
   bool IsComplete(RoundKey key) const;
 
-  // Sessions. `ends_at` is when the worker will be gone (InfiniteFuture if unknown). One that calls seldom gets a longer
-  // `lease_time` than the options'.
+  // Sessions. `ends_at` is when the worker will be gone (InfiniteFuture if unknown). One that calls seldom gets a
+  // longer `lease_time` than the options'.
   void AddSession(absl::Time now, SessionId session, size_t slots, absl::Time ends_at = absl::InfiniteFuture(),
                   absl::Duration lease_time = absl::ZeroDuration());
   void RemoveSession(SessionId session);
@@ -162,9 +162,9 @@ class Scheduler {
   };
   struct Job {
     JobShare share;
-    double virtual_time = 0;   // Granted seconds / weight: of equal priority, the smallest is served next.
-    double total_speed = 0;    // Sum of the live slots' speeds, cost per second.
-    size_t fast_slots = 0;     // How many slots that sum has.
+    double virtual_time = 0;  // Granted seconds / weight: of equal priority, the smallest is served next.
+    double total_speed = 0;   // Sum of the live slots' speeds, cost per second.
+    size_t fast_slots = 0;    // How many slots that sum has.
   };
   using RoundMap = std::map<RoundKey, OpenedRound>;
 
@@ -204,7 +204,7 @@ class Scheduler {
   std::map<LeaseId, Lease> leases_;
   std::map<SessionId, Session> sessions_;
   std::set<std::pair<absl::Time, SessionId>> expiries_;  // Of live sessions.
-  std::set<SessionId> hungry_;  // Sessions with a slot that has nothing at all to do.
+  std::set<SessionId> hungry_;                           // Sessions with a slot that has nothing at all to do.
   std::set<SessionId> wake_;
 };
 

@@ -1,4 +1,5 @@
-// The scheduler by itself, with a fake clock. Orders are compared as one readable string, so that nothing else was sent.
+// The scheduler by itself, with a fake clock. Orders are compared as one readable string, so that nothing else was
+// sent.
 #include "coordinator/scheduler/scheduler.h"
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +19,8 @@ std::string ToString(const Orders& orders) {
   for (const Grant& grant : orders.granted) {
     absl::StrAppend(&text, "grant ", ToString(grant.lease), " slot ", grant.slot, " ", ToString(grant.interval), "; ");
   }
-  for (const Shrink& shrink : orders.shrunk) absl::StrAppend(&text, "shrink ", ToString(shrink.lease), " to ", shrink.end, "; ");
+  for (const Shrink& shrink : orders.shrunk)
+    absl::StrAppend(&text, "shrink ", ToString(shrink.lease), " to ", shrink.end, "; ");
   for (const LeaseId lease : orders.revoked) absl::StrAppend(&text, "revoke ", ToString(lease), "; ");
   return text;
 }

@@ -1,7 +1,7 @@
 // Runs the core in the world: one mutex around it, the clocks, the store, and a thread that keeps its deadlines.
 //
-// Events enter from any thread. What the core wants done is done in the order in which it was wanted, by one thread at a
-// time and with no lock held, so that answers may lead to new events. Thread-safe.
+// Events enter from any thread. What the core wants done is done in the order in which it was wanted, by one thread at
+// a time and with no lock held, so that answers may lead to new events. Thread-safe.
 #pragma once
 
 #include <deque>
@@ -40,8 +40,8 @@ class Driver {
     return reader(static_cast<const Core&>(core_), Now());
   }
 
-  // Names a call whose answer `done` receives, once, on any thread. Forget it if the answer is not wanted any more: true
-  // if `done` will then not be called.
+  // Names a call whose answer `done` receives, once, on any thread. Forget it if the answer is not wanted any more:
+  // true if `done` will then not be called.
   CallId Await(ExchangeDone done);
   CallId Await(RequestDone done);
   bool Forget(CallId call);

@@ -74,8 +74,8 @@ bool JobService::Admit(Context* context, Role role, Unary* reactor, Tokens::Auth
 
 void JobService::Request(Unary* reactor, std::function<Outbox(Core&, Instant, CallId)> event,
                          std::function<void(JobId)> answer) {
-  const CallId call = driver_.Await(
-      Driver::RequestDone([reactor, answer = std::move(answer)](const absl::Status& status, JobId job) {
+  const CallId call =
+      driver_.Await(Driver::RequestDone([reactor, answer = std::move(answer)](const absl::Status& status, JobId job) {
         if (status.ok() && answer) answer(job);
         reactor->Finish(ToGrpc(status));
       }));
@@ -133,7 +133,7 @@ void JobService::SubmitWithBlobs(Unary* reactor, JobSubmitted job, const v1::Sub
 grpc::ServerUnaryReactor* JobService::List(Context* context, const v1::ListRequest*, v1::ListReply* reply) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kViewer, reactor)) return reactor;
-  for (const JobView& view : driver_.Read([](const Core& core, Instant) { return core.Jobs(); })) {
+  for (const JobView& view : driver_.Read([](const Core&core, Instant) { return core.Jobs(); })) {
     *reply->add_jobs() = ToWire(view);
   }
   reactor->Finish(grpc::Status::OK);
@@ -163,16 +163,14 @@ grpc::ServerUnaryReactor* JobService::Change(Context* context, const v1::ChangeR
 grpc::ServerUnaryReactor* JobService::Cancel(Context* context, const v1::JobRef* request, v1::Empty*) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kAdmin, reactor)) return reactor;
-  Request(reactor,
-          [&](Core& core, Instant now, CallId call) { return core.Cancel(now, call, JobId{request->job()}); });
+  Request(reactor, [&](Core& core, Instant now, CallId call) { return core.Cancel(now, call, JobId{request->job()}); });
   return reactor;
 }
 
 grpc::ServerUnaryReactor* JobService::Delete(Context* context, const v1::JobRef* request, v1::Empty*) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kAdmin, reactor)) return reactor;
-  Request(reactor,
-          [&](Core& core, Instant now, CallId call) { return core.Delete(now, call, JobId{request->job()}); });
+  Request(reactor, [&](Core& core, Instant now, CallId call) { return core.Delete(now, call, JobId{request->job()}); });
   return reactor;
 }
 
@@ -204,15 +202,14 @@ grpc::ServerReadReactor<v1::PutBlobRequest>* JobService::PutBlob(Context* contex
 grpc::ServerUnaryReactor* JobService::ListWorkers(Context* context, const v1::Empty*, v1::ListWorkersReply* reply) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kViewer, reactor)) return reactor;
-  for (const WorkerView& view : driver_.Read([](const Core& core, Instant now) { return core.Workers(now); })) {
+  for (const WorkerView& view : driver_.Read([](const Core&core, Instant now) { return core.Workers(now); })) {
     *reply->add_workers() = ToWire(view);
   }
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }
 
-grpc::ServerUnaryReactor* JobService::DrainWorker(Context* context, const v1::DrainWorkerRequest* request,
-                                                  v1::Empty*) {
+grpc::ServerUnaryReactor* JobService::DrainWorker(Context* context, const v1::DrainWorkerRequest* request, v1::Empty*) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kAdmin, reactor)) return reactor;
   absl::Status drained = absl::UnavailableError("the coordinator is stopping");
@@ -232,7 +229,8 @@ grpc::ServerUnaryReactor* JobService::CreateToken(Context* context, const v1::Cr
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kAdmin, reactor)) return reactor;
   if (request->role() < v1::TOKEN_ROLE_WORKER || request->role() > v1::TOKEN_ROLE_ADMIN) {
-    reactor->Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "role is unknown; allowed are worker, viewer, admin"));
+    reactor->Finish(
+        grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "role is unknown; allowed are worker, viewer, admin"));
     return reactor;
   }
   const absl::Duration lifetime =
@@ -264,8 +262,7 @@ grpc::ServerUnaryReactor* JobService::ListTokens(Context* context, const v1::Emp
   return reactor;
 }
 
-grpc::ServerUnaryReactor* JobService::RevokeToken(Context* context, const v1::RevokeTokenRequest* request,
-                                                  v1::Empty*) {
+grpc::ServerUnaryReactor* JobService::RevokeToken(Context* context, const v1::RevokeTokenRequest* request, v1::Empty*) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kAdmin, reactor)) return reactor;
   std::vector<TokenId> matching;
@@ -303,8 +300,8 @@ grpc::ServerUnaryReactor* JobService::About(Context* context, const v1::Empty*, 
   if (!Admit(context, Role::kViewer, reactor)) return reactor;
   reply->set_version(kVersion);
   reply->set_epoch(static_cast<uint64_t>(store_.epoch()));
-  reply->set_workers(static_cast<uint32_t>(
-      driver_.Read([](const Core& core, Instant now) { return core.Workers(now).size(); })));
+  reply->set_workers(
+      static_cast<uint32_t>(driver_.Read([](const Core& core, Instant now) { return core.Workers(now).size(); })));
   reply->set_store_bytes(store_.SizeBytes());
   reply->set_resident_bytes(ResidentBytes());
   reactor->Finish(grpc::Status::OK);

@@ -37,8 +37,8 @@ SessionId RandomSession() {
   return SessionId{id};
 }
 
-// One Exchange in flight. The core answers it, or its client gives it up: exactly one of the two finishes it. gRPC calls
-// OnCancel and OnDone only after the handler that made the reactor has returned, hence after Start.
+// One Exchange in flight. The core answers it, or its client gives it up: exactly one of the two finishes it. gRPC
+// calls OnCancel and OnDone only after the handler that made the reactor has returned, hence after Start.
 class ExchangeReactor final : public grpc::ServerUnaryReactor {
  public:
   ExchangeReactor(Driver& driver, v1::ExchangeReply* reply) : driver_(driver), reply_(reply) {}
@@ -110,8 +110,8 @@ void WorkerService::DoJoin(const Tokens::Authenticated& token, const v1::JoinReq
     return refuse(v1::Refusal::INVALID, "the installation id is empty or longer than 128 characters");
   }
   if (request.devices().empty() || request.devices_size() > kMaxDevices) {
-    return refuse(v1::Refusal::INVALID,
-                  absl::StrCat("the worker brings ", request.devices_size(), " devices; allowed are 1 to ", kMaxDevices));
+    return refuse(v1::Refusal::INVALID, absl::StrCat("the worker brings ", request.devices_size(),
+                                                     " devices; allowed are 1 to ", kMaxDevices));
   }
   JoinRequest join;
   join.session = RandomSession();

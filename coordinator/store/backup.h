@@ -7,8 +7,8 @@
 
 namespace potluck {
 
-// Copies the database file to a new file, whole or not at all, readable by its owner only. AlreadyExists if something of
-// that name is there.
+// Copies the database file to a new file, whole or not at all, readable by its owner only. AlreadyExists if something
+// of that name is there.
 absl::Status BackUpDatabase(const std::string& database, const std::string& file);
 
 // The same for the database of a state directory; NotFound if there is none in it.

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "proto/ids.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/fact_writer.h"
 #include "coordinator/store/pending_append.h"
+#include "proto/ids.h"
 
 namespace potluck {
 

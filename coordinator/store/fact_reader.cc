@@ -31,8 +31,8 @@ void ReadEnd(Database& db, StoredJob& job) {
   Query query(db, "SELECT outcome, result, message, at, contributions FROM job_ends WHERE job = ?");
   if (!query.With(job.submitted.job).First()) return;
   job.has_ended = true;
-  job.ended = {job.submitted.job, query.As<JobOutcome>(0), query.Bytes(1), query.Bytes(2), query.Bytes(4),
-               query.Time(3)};
+  job.ended = {job.submitted.job, query.As<JobOutcome>(0), query.Bytes(1),
+               query.Bytes(2),    query.Bytes(4),          query.Time(3)};
 }
 
 void ReadJobs(Database& db, StoreContents& contents) {

@@ -5,10 +5,10 @@
 
 #include <optional>
 
-#include "proto/ids.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/facts.h"
 #include "coordinator/store/store.h"
+#include "proto/ids.h"
 
 namespace potluck {
 

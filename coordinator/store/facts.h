@@ -8,9 +8,9 @@
 #include <variant>
 
 #include "absl/time/time.h"
-#include "proto/ids.h"
 #include "kernels/workload/interval.h"
 #include "kernels/workload/planner.h"
+#include "proto/ids.h"
 
 namespace potluck {
 
@@ -19,7 +19,7 @@ struct JobSubmitted {
   std::string request_id;  // The client's own random id: a Submit sent twice makes one job. Unique.
   std::string workload;
   std::string name;
-  std::string spec;  // Bytes of the workload's own.
+  std::string spec;          // Bytes of the workload's own.
   std::string submitted_by;  // Token name.
   int32_t priority = 0;
   double weight = 1;
@@ -40,8 +40,8 @@ enum class JobOutcome { kDone = 1, kCancelled = 2, kFailed = 3 };
 struct JobEnded {
   JobId job{};
   JobOutcome outcome = JobOutcome::kDone;
-  std::string result;   // The planner's Summary.
-  std::string message;  // For kFailed: one sentence.
+  std::string result;         // The planner's Summary.
+  std::string message;        // For kFailed: one sentence.
   std::string contributions;  // Who did how much (core/jobs.h writes and reads it).
   absl::Time at;
 };

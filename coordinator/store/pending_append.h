@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "proto/ids.h"
 #include "coordinator/store/facts.h"
 #include "coordinator/store/store.h"
+#include "proto/ids.h"
 
 namespace potluck {
 

@@ -24,9 +24,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "proto/ids.h"
 #include "coordinator/store/facts.h"
 #include "kernels/workload/interval.h"
+#include "proto/ids.h"
 
 namespace potluck {
 

@@ -16,9 +16,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "proto/ids.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/facts.h"
+#include "proto/ids.h"
 
 namespace potluck {
 

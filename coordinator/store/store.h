@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "proto/ids.h"
 #include "coordinator/store/facts.h"
+#include "proto/ids.h"
 
 namespace potluck {
 

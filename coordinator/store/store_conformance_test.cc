@@ -10,12 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "coordinator/store/memory_store.h"
 #include "coordinator/store/rules.h"
 #include "coordinator/store/sqlite_store.h"
 #include "coordinator/store/store_testing.h"
 #include "kernels/workload/interval_set.h"
-#include "base/mutex.h"
 
 namespace potluck {
 namespace {

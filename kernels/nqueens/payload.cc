@@ -1,6 +1,5 @@
 #include "kernels/nqueens/payload.h"
 
-
 #include "kernels/nqueens/prefix.h"
 #include "kernels/workload/fields.h"
 

@@ -14,7 +14,7 @@ namespace potluck {
 
 // Options of a CPU runner that every workload understands.
 struct CpuOptions {
-  int threads = 1;               // At least 1.
+  int threads = 1;                // At least 1.
   std::string dispatch = "auto";  // Which code path: "auto" or one of DispatchNames().
 };
 

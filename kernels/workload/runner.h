@@ -16,7 +16,8 @@
 
 namespace potluck {
 
-// Called for each finished slice: consecutive, disjoint, ascending. `busy_seconds` is the time that the device spent on it.
+// Called for each finished slice: consecutive, disjoint, ascending. `busy_seconds` is the time that the device spent on
+// it.
 using SliceSink = std::function<void(Interval interval, std::string_view payload, double busy_seconds)>;
 
 struct RunOptions {

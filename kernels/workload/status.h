@@ -33,8 +33,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}           // NOLINT(google-explicit-constructor): reads as a return value
-  Result(Status status) : status_(std::move(status)) {}   // NOLINT(google-explicit-constructor): must not be Ok
+  Result(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor): reads as a return value
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor): must not be Ok
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }

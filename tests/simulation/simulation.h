@@ -1,9 +1,10 @@
 // A whole potluck in one thread and no time: the real core, the real store semantics and the real lease books of the
 // workers, with a variable for a clock and a seed for all that can go wrong.
 //
-// What a seed draws: how many workers, how fast; messages lost, doubled, delayed and overtaken; workers that crash, freeze,
-// leave and come back; a store that is slow; a coordinator that dies with appends unacknowledged, of which any part may
-// have reached the disk; clocks that jump; slices retracted; jobs paused. After every event the invariants are checked.
+// What a seed draws: how many workers, how fast; messages lost, doubled, delayed and overtaken; workers that crash,
+// freeze, leave and come back; a store that is slow; a coordinator that dies with appends unacknowledged, of which any
+// part may have reached the disk; clocks that jump; slices retracted; jobs paused. After every event the invariants are
+// checked.
 #pragma once
 
 #include <cstdint>

@@ -52,11 +52,12 @@ TEST_P(DefectTest, IsFoundByTheSimulation) {
   FAIL() << "no seed up to " << kSeedsUntilFound << " notices the defect";
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, DefectTest,
-    testing::Values(SchedulerDefect::kGrantStaysFree, SchedulerDefect::kExpiredLeaseIsForgotten,
-                    SchedulerDefect::kTailIsFreedUnconfirmed, SchedulerDefect::kHandedBackIsForgotten,
-                    SchedulerDefect::kRetractedIsForgotten, SchedulerDefect::kCommitKeepsOtherLeases));
+INSTANTIATE_TEST_SUITE_P(All, DefectTest,
+                         testing::Values(SchedulerDefect::kGrantStaysFree, SchedulerDefect::kExpiredLeaseIsForgotten,
+                                         SchedulerDefect::kTailIsFreedUnconfirmed,
+                                         SchedulerDefect::kHandedBackIsForgotten,
+                                         SchedulerDefect::kRetractedIsForgotten,
+                                         SchedulerDefect::kCommitKeepsOtherLeases));
 
 }  // namespace
 }  // namespace potluck::simulation

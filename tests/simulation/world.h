@@ -1,0 +1,170 @@
+// The simulated world: what there is and what can happen in it. simulation.cc has the coordinator and the faults,
+// workers.cc the workers and the network, invariants.cc what must hold.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coordinator/core/core.h"
+#include "coordinator/store/memory_store.h"
+#include "tests/simulation/simulation.h"
+#include "worker/lease_book.h"
+
+namespace potluck::simulation {
+
+struct Chances {
+  double lose_message = 0;
+  double double_request = 0;
+  bool crashes = false;
+  bool freezes = false;
+  bool restarts = false;
+  bool clock_jumps = false;
+  bool retractions = false;
+  bool pauses = false;
+};
+
+class Simulation {
+ public:
+  Simulation(uint64_t seed, SchedulerDefect defect);
+
+  Outcome Run();
+
+ private:
+  struct Worker {
+    explicit Worker(uint32_t capacity) : book(1, capacity) {}
+    LeaseBook book;
+    double speed = 1;  // Indices per second.
+    bool up = false;
+    absl::Time frozen_until = absl::InfinitePast();
+    bool joined = false;
+    SessionId session{};
+    uint64_t seq = 0;
+    std::optional<ExchangeRequest> request;  // Sent and not answered.
+    std::set<CallId> calls;                  // Its transports.
+    uint64_t life = 0;                       // Raised by a crash: what was planned before is void.
+    std::optional<LeaseId> running;
+    uint64_t claimed = 0;
+    uint64_t run = 0;  // Raised when a run is cancelled.
+    std::optional<absl::Time> idle_since;
+    bool pump_planned = false;
+  };
+  struct JobPlan {
+    std::string request_id;
+    uint32_t rounds = 1;
+    uint64_t size = 1;
+    double weight = 1;
+    std::optional<JobId> id;
+  };
+
+  // ---- Randomness and time
+  uint64_t Uniform(uint64_t low, uint64_t high) { return std::uniform_int_distribution<uint64_t>(low, high)(random_); }
+  bool Chance(double p) { return std::uniform_real_distribution<double>(0, 1)(random_) < p; }
+  absl::Duration Milliseconds(uint64_t low, uint64_t high) { return absl::Milliseconds(Uniform(low, high)); }
+  void At(absl::Duration after, std::function<void()> event) {
+    queue_.emplace(std::pair(now_ + after, order_++), std::move(event));
+  }
+  Instant Now() const { return {now_, now_ + wall_offset_}; }
+  void Fail(std::string what) {
+    if (outcome_.failure.empty()) outcome_.failure = std::move(what);
+  }
+
+  void Draw();
+
+  void PlanFaults();
+
+  void Heal();
+
+  void Fault();
+
+  // ---- The coordinator and its store
+  void StartCoordinator();
+
+  void Submit(JobPlan& job);
+
+  void CrashCoordinator();
+
+  void StoreNext();
+
+  void RetractSomething();
+
+  void Handle(Outbox outbox);
+
+  // ---- Workers
+  void Join(size_t i);
+
+  bool Frozen(const Worker& worker) const { return worker.frozen_until > now_; }
+
+  void Crash(size_t i);
+
+  void Freeze(size_t i);
+
+  // Starts what can be started and says what is to be said.
+  void Pump(size_t i);
+
+  const LeaseBook::Lease* Running(const Worker& worker) const;
+
+  void NextSlice(size_t i, uint64_t begin);
+
+  void FinishSlice(size_t i, uint64_t run, RoundKey round, LeaseId id, Interval interval, double seconds);
+
+  // ---- The network between them
+  CallId NewCall() { return CallId{++last_call_}; }
+
+  void Call(size_t i);
+
+  void Respond(Outbox::ExchangeAnswer answer);
+
+  void Receive(size_t i, const ExchangeReply& reply);
+
+  void CallFailed(Worker& worker, CallId call, const absl::Status& status);
+
+  // ---- What must hold
+  void CheckInvariants();
+
+  void CheckRound(RoundKey key);
+
+  bool HasFreeWork() const;
+
+  void CheckNobodyStarves();
+
+  bool AllDone() const;
+
+  void CheckResults();
+
+  std::string DescribeRounds() const;
+
+  std::mt19937_64 random_;
+  const SchedulerDefect defect_;
+  Chances chances_;
+  bool calm_ = true;
+  bool faults_are_over_ = false;
+  const absl::Time start_ = absl::FromUnixSeconds(1'000'000);
+  absl::Time now_ = start_;
+  absl::Duration wall_offset_ = absl::Hours(1000);
+  std::map<std::pair<absl::Time, uint64_t>, std::function<void()>> queue_;
+  uint64_t order_ = 0;
+
+  MemoryFacts facts_;
+  std::deque<Outbox::AppendFacts> appends_;
+  std::unique_ptr<Core> core_;
+  uint64_t core_life_ = 0;
+  uint64_t epoch_ = 0;
+  std::vector<JobPlan> jobs_;
+  std::map<CallId, JobPlan*> submits_;
+
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::map<CallId, size_t> call_owner_;
+  uint64_t last_call_ = 0;
+  uint64_t last_session_ = 0;
+  Outcome outcome_;
+};
+
+}  // namespace potluck::simulation
