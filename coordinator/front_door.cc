@@ -185,7 +185,7 @@ class FrontDoor::Impl {
       const int fd = accept4(gate.socket.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         Admit(fd);
-      } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      } else if (errno == EAGAIN || errno == EWOULDBLOCK || !HasConnection(gate)) {
         break;
       } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {
         PauseAccepting(gate, errno);
@@ -193,6 +193,15 @@ class FrontDoor::Impl {
       }
     }
     WaitForAccept(gate);
+  }
+
+  // Without a free descriptor accept fails whether or not somebody waits. Keeps errno.
+  static bool HasConnection(Gate& gate) {
+    const int error = errno;
+    pollfd entry{gate.socket.native_handle(), POLLIN, 0};
+    const bool has_one = poll(&entry, 1, 0) != 0;
+    errno = error;
+    return has_one;
   }
 
   // Out of descriptors or memory: the oldest undecided connection makes room, and the queue is tried again soon.

@@ -66,13 +66,16 @@ class WireTest : public testing::Test {
 TEST_F(WireTest, WithoutTokenNobodyIsLetIn) {
   for (const std::string& token : {std::string(), std::string("x"), std::string(32, 'x'), std::string(100'000, 'x')}) {
     const Caller stranger(admin_join_, token);
-    // What is too long for a header is refused before anybody looks at it.
-    const StatusCode refusal = token.size() > 1000 ? StatusCode::RESOURCE_EXHAUSTED : StatusCode::UNAUTHENTICATED;
-    EXPECT_EQ(TryJoin(stranger), refusal);
-    EXPECT_EQ(TryList(stranger), refusal);
-    EXPECT_EQ(TryCancel(stranger), refusal);
     v1::ExchangeReply reply;
-    EXPECT_EQ(stranger.Exchange(v1::ExchangeRequest(), &reply).error_code(), refusal);
+    for (const StatusCode refusal : {TryJoin(stranger), TryList(stranger), TryCancel(stranger),
+                                     stranger.Exchange(v1::ExchangeRequest(), &reply).error_code()}) {
+      if (token.size() < 1000) {
+        EXPECT_EQ(refusal, StatusCode::UNAUTHENTICATED);
+      } else {
+        // What is too long for a header is refused before anybody looks at it; the connection may go with it.
+        EXPECT_TRUE(refusal == StatusCode::RESOURCE_EXHAUSTED || refusal == StatusCode::UNAVAILABLE) << refusal;
+      }
+    }
   }
 }
 
