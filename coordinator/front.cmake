@@ -18,7 +18,7 @@ if(POTLUCK_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 
 if(BUILD_TESTING)
-  add_executable(front_test client_hello_test.cc echo_coordinator.h front_door_test.cc identity_test.cc)
+  add_executable(front_test client_hello_test.cc front_testing.h front_door_test.cc identity_test.cc)
   target_link_libraries(front_test PRIVATE potluck_front absl::synchronization GTest::gtest_main)
   # The packaged gRPC is not instrumented: the thread sanitizer does not see its locks, and what passes through them looks
   # like a race. So these tests stay out of its run.

@@ -158,11 +158,6 @@ absl::StatusOr<std::string> ReadBounded(std::istream& in, absl::string_view name
 
 }  // namespace
 
-std::string JoinString::Redacted() const {
-  const std::string key = pin.empty() ? "system-roots" : ToBase64Url(pin).substr(0, 8);
-  return absl::StrCat(kScheme, absl::StrJoin(addresses, ","), "#", key, "...");
-}
-
 absl::Status ValidateAddress(absl::string_view address) {
   const size_t colon = address.rfind(':');
   if (colon == absl::string_view::npos || absl::EndsWith(address, "]")) {

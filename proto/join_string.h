@@ -29,9 +29,6 @@ struct JoinString {
   std::vector<std::string> addresses;  // 1 to 16 times `host:port`; an IPv6 address stands in brackets.
   std::string pin;                     // 32 bytes, or empty: trust the system's roots.
   std::string token;                   // As it is sent.
-
-  // Fit for logs and messages: the addresses and the start of the pin.
-  std::string Redacted() const;
 };
 
 // Checks `host:port`: a host name, an IPv4 address or an IPv6 address in brackets, and a port from 1 to 65535.

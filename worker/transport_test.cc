@@ -13,7 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/client_hello.h"
-#include "coordinator/echo_coordinator.h"
+#include "coordinator/front_testing.h"
 #include "coordinator/listener.h"
 #include "gtest/gtest.h"
 

@@ -218,11 +218,18 @@ void Core::Strike(SessionId id, const std::string& sentence, Outbox& outbox) {
   if (it == sessions_.end()) return;
   Session& session = it->second;
   outbox.log.push_back(absl::StrCat("refused a slice of worker ", session.joined.name, ": ", sentence));
-  if (++session.refused == kStrikes) {
-    quarantined_.insert(session.joined.installation);
-    outbox.log.push_back(
-        absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes, " impossible slices"));
+  if (++session.refused == kStrikes) quarantined_.insert(session.joined.installation);
+}
+
+// Called when nothing of the worker's is on its way to the store: what it handed in so far is done again by others.
+void Core::Quarantine(SessionId id, Outbox& outbox) {
+  const Session& session = sessions_.at(id);
+  outbox.log.push_back(absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes,
+                                    " impossible slices; what it handed in of unfinished jobs is done again"));
+  for (const auto& [job_id, job] : jobs_) {
+    if (!job.ended && !job.ending && job.round) outbox.distrusted.push_back({job.key(), session.worker});
   }
+  RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"), outbox);
 }
 
 void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
@@ -233,10 +240,7 @@ void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
     if (session.call) Answer(session, outbox, session.append_failure);
     return;
   }
-  if (quarantined_.contains(session.joined.installation)) {
-    return RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"),
-                         outbox);
-  }
+  if (quarantined_.contains(session.joined.installation)) return Quarantine(id, outbox);
   if (session.drain) session.report.draining = true;
   session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);
   const bool has_news = !session.reply.orders.empty() || !session.reply.answers.empty() || session.drain;
@@ -387,7 +391,9 @@ Outbox Core::Tick(Instant now) {
   scheduler_.Tick(now.monotonic);
   std::vector<SessionId> forgotten;
   for (const auto& [id, session] : sessions_) {
-    if (session.heard + options_.forget_session <= now.monotonic) forgotten.push_back(id);
+    const bool has_left = session.report.draining && session.report.held.empty() && !session.call;
+    const absl::Duration patience = has_left ? options_.scheduler.disconnect_grace : options_.forget_session;
+    if (session.heard + patience <= now.monotonic) forgotten.push_back(id);
   }
   for (const SessionId id : forgotten) RemoveSession(id, absl::NotFoundError("unknown session: join again"), outbox);
   Wake(now, outbox);

@@ -63,8 +63,10 @@ class Core {
     std::optional<double> weight = std::nullopt;
   };
   Outbox Change(Instant now, CallId call, JobId job, const Settings& settings);
-  // A committed slice was found wrong: it does not count any more and is computed again.
-  Outbox Retract(Instant now, CallId call, RoundKey key, Interval interval, const std::string& reason);
+  // Committed slices were found wrong: they do not count any more and are computed again. NotFound and
+  // FailedPrecondition when their round is not open (any more).
+  Outbox Retract(Instant now, CallId call, RoundKey key, const std::vector<Interval>& intervals,
+                 const std::string& reason);
 
   // ---- The world
   Outbox Stored(Instant now, uint64_t append, const absl::Status& status, const std::vector<Verdict>& verdicts);
@@ -133,6 +135,7 @@ class Core {
                     Outbox& outbox);
   SliceVerdict SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdict, Outbox& outbox);
   void FinishExchange(Instant now, SessionId id, Outbox& outbox);
+  void Quarantine(SessionId id, Outbox& outbox);
   void Strike(SessionId id, const std::string& sentence, Outbox& outbox);
   void RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox);
   void Wake(Instant now, Outbox& outbox);

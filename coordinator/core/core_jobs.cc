@@ -231,7 +231,8 @@ Outbox Core::Change(Instant now, CallId call, JobId id, const Settings& settings
   return outbox;
 }
 
-Outbox Core::Retract(Instant now, CallId call, RoundKey key, Interval interval, const std::string& reason) {
+Outbox Core::Retract(Instant now, CallId call, RoundKey key, const std::vector<Interval>& intervals,
+                     const std::string& reason) {
   Outbox outbox;
   Job* job = FindJob(key.job);
   if (job == nullptr || job->ended || job->ending || !job->round || job->key() != key) {
@@ -242,10 +243,11 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, Interval interval, 
   append.call = call;
   append.job = key.job;
   ++job->retractions_on_their_way;
-  append.then = [this, key, interval](Instant, Outbox& later) {
-    --jobs_.at(key.job).retractions_on_their_way;
-    scheduler_.Retract(key, interval);
-    jobs_.at(key.job).rebuilding = true;
+  append.then = [this, key, intervals](Instant, Outbox& later) {
+    Job& job_then = jobs_.at(key.job);
+    --job_then.retractions_on_their_way;
+    job_then.rebuilding = true;
+    for (const Interval interval : intervals) scheduler_.Retract(key, interval);
     later.rebuilds.push_back(key);  // Which also goes on with the job, if it waited for this.
   };
   append.otherwise = [this, key](Instant failed_at, Outbox& later) {
@@ -253,7 +255,9 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, Interval interval, 
     --job_then.retractions_on_their_way;
     if (scheduler_.IsComplete(key)) Advance(failed_at, job_then, later);
   };
-  Send(outbox, {SliceRetracted{key, interval, reason, now.wall}}, std::move(append));
+  std::vector<Fact> facts;
+  for (const Interval interval : intervals) facts.push_back(SliceRetracted{key, interval, reason, now.wall});
+  Send(outbox, std::move(facts), std::move(append));
   return outbox;
 }
 

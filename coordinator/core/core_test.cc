@@ -42,6 +42,13 @@ class CoreTest : public testing::Test {
     }
     for (Outbox::ExchangeAnswer& answer : outbox.exchanges) exchanges_.push_back(std::move(answer));
     for (Outbox::RequestAnswer& answer : outbox.requests) requests_.push_back(std::move(answer));
+    for (const Outbox::Distrust& distrust : outbox.distrusted) {
+      std::vector<Interval> intervals;
+      facts_.ForEachSlice(distrust.round, [&](const SliceCommitted& slice) {
+        if (slice.worker == distrust.worker) intervals.push_back(slice.interval);
+      });
+      if (!intervals.empty()) Handle(core_->Retract(now_, CallId{5000}, distrust.round, intervals, "found wrong"));
+    }
     for (const RoundKey key : outbox.rebuilds) {
       std::vector<SliceCommitted> slices;
       facts_.ForEachSlice(key, [&](const SliceCommitted& slice) { slices.push_back(slice); });
@@ -228,6 +235,17 @@ TEST_F(CoreTest, ImpossibleSlicesAreRefusedAndTheirWorkerQuarantined) {
   EXPECT_EQ(core_->Join(now_, again, outbox).code(), absl::StatusCode::kPermissionDenied);
 }
 
+TEST_F(CoreTest, WhatAQuarantinedWorkerHandedInIsDoneAgain) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  ReportedSlice corrupt = Slice({6, 7});
+  corrupt.digest.clear();
+  EXPECT_EQ(Exchange(2, Request(2, {Slice({0, 4}), corrupt, corrupt, corrupt})), "PERMISSION_DENIED");
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
+  EXPECT_EQ(ToString(core_->scheduler().Inspect(kRound).free), "[0, 8)");
+}
+
 TEST_F(CoreTest, ASliceOfARoundThatIsNotOpenIsToldSo) {
   Submit();
   Join();
@@ -301,7 +319,7 @@ TEST_F(CoreTest, ARetractedSliceIsComputedAgainAndTheTotalRebuilt) {
   wrong.payload = PayloadOf(99);
   wrong.digest = Sha256(wrong.payload);
   Exchange(2, Request(2, {wrong}));
-  Handle(core_->Retract(now_, CallId{1}, kRound, {0, 4}, "found wrong"));
+  Handle(core_->Retract(now_, CallId{1}, kRound, {{0, 4}}, "found wrong"));
   EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
   Exchange(3, Request(3, {Slice({0, 8})}));
   EXPECT_EQ(core_->Find(JobId{1})->summary, PayloadOf(SumOf(0, {0, 8})));

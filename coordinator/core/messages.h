@@ -95,6 +95,12 @@ struct Outbox {
   std::vector<AppendFacts> appends;
   std::vector<ExchangeAnswer> exchanges;
   std::vector<RequestAnswer> requests;
+  // A worker was found wrong: read which slices of the round are its own and call Core::Retract with them.
+  struct Distrust {
+    RoundKey round;
+    WorkerId worker{};
+  };
+  std::vector<Distrust> distrusted;
   std::vector<RoundKey> rebuilds;  // Read the round's slices and call Core::Rebuild, before anything else is let in.
   std::vector<JobId> ended_jobs;   // For those who watch.
   bool collect_blobs = false;      // A job that named blobs is gone. Before `requests` are answered.

@@ -36,7 +36,6 @@ void Scheduler::OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, I
   }
   OpenedRound round;
   round.plan = std::move(plan);
-  round.committed_cost = CostOf(round, committed);
   IntervalSet free = committed.Complement({0, round.plan->Size()});
   round.committed = std::move(committed);
   Free(rounds_[key] = std::move(round), free);
@@ -234,7 +233,6 @@ void Scheduler::Committed(SessionId id, uint32_t slot, RoundKey key, Interval in
   round->pending.Remove(interval);
   round->committed.Add(interval);
   const double cost = round->plan->Cost(interval);
-  round->committed_cost += cost;
   Session* session = FindSession(id);
   if (session != nullptr && busy_seconds >= kShortestMeasurement) {
     LearnSpeed(*session, slot, key.job, cost / busy_seconds);
@@ -253,7 +251,6 @@ void Scheduler::Retract(RoundKey key, Interval interval) {
   OpenedRound* round = FindRound(key);
   if (round == nullptr || !round->committed.Contains(interval)) return;
   round->committed.Remove(interval);
-  round->committed_cost -= round->plan->Cost(interval);
   if (options_.defect != SchedulerDefect::kRetractedIsForgotten) Free(*round, IntervalSet{interval});
 }
 
@@ -368,16 +365,6 @@ bool Scheduler::Adopt(SessionId id, Session& session, const HeldLease& held) {
 }
 
 // ---- Display
-
-double Scheduler::CommittedCost(RoundKey key) const {
-  const auto it = rounds_.find(key);
-  return it == rounds_.end() ? 0 : it->second.committed_cost;
-}
-
-double Scheduler::TotalCost(RoundKey key) const {
-  const auto it = rounds_.find(key);
-  return it == rounds_.end() ? 0 : it->second.plan->Cost({0, it->second.plan->Size()});
-}
 
 double Scheduler::Rate(JobId job) const {
   double rate = 0;

@@ -119,8 +119,6 @@ class Scheduler {
   std::vector<SessionId> TakeWakeups();
 
   // For display.
-  double CommittedCost(RoundKey key) const;
-  double TotalCost(RoundKey key) const;
   // Cost per second by all slots that work on the job now.
   double Rate(JobId job) const;
   double SessionRate(SessionId session, JobId job) const;
@@ -157,7 +155,6 @@ class Scheduler {
     std::shared_ptr<const RoundPlan> plan;
     IntervalSet free, pending, committed;
     double free_cost = 0;
-    double committed_cost = 0;
     std::set<LeaseId> leases;
   };
   struct Job {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 
 namespace potluck {
@@ -88,6 +89,7 @@ void Driver::PerformOne(Outbox& outbox) {
                   });
   }
   for (const RoundKey key : outbox.rebuilds) ReadForRebuild(key);
+  for (const Outbox::Distrust& distrust : outbox.distrusted) RetractAllOf(distrust);
   for (const Outbox::ExchangeAnswer& answer : outbox.exchanges) Answer(answer);
   if (outbox.collect_blobs && on_blobs_released_) on_blobs_released_();
   for (const Outbox::RequestAnswer& answer : outbox.requests) Answer(answer);
@@ -101,6 +103,21 @@ void Driver::ReadForRebuild(RoundKey key) {
   const absl::Status read = store_.ForEachSlice(key, [&](const SliceCommitted& slice) { slices.push_back(slice); });
   if (!read.ok()) return Fail(read);
   Do([&](Core& core, Instant now) { return core.Rebuild(now, key, slices); });
+}
+
+void Driver::RetractAllOf(const Outbox::Distrust& distrust) {
+  std::vector<Interval> intervals;
+  const absl::Status read = store_.ForEachSlice(distrust.round, [&](const SliceCommitted& slice) {
+    if (slice.worker == distrust.worker) intervals.push_back(slice.interval);
+  });
+  if (!read.ok()) return Fail(read);
+  if (intervals.empty()) return;
+  const CallId call = Await(RequestDone([this](const absl::Status& status, JobId) {
+    if (!status.ok()) log_(absl::StrCat("could not retract: ", std::string(status.message())));
+  }));
+  Do([&](Core& core, Instant now) {
+    return core.Retract(now, call, distrust.round, intervals, "the worker sent impossible results");
+  });
 }
 
 void Driver::KeepDeadlines() {

@@ -63,6 +63,7 @@ class Driver {
   void PerformOne(Outbox& outbox) ABSL_LOCKS_EXCLUDED(mutex_);
   void Answer(const Outbox::ExchangeAnswer& answer) ABSL_LOCKS_EXCLUDED(calls_mutex_);
   void Answer(const Outbox::RequestAnswer& answer) ABSL_LOCKS_EXCLUDED(calls_mutex_);
+  void RetractAllOf(const Outbox::Distrust& distrust) ABSL_LOCKS_EXCLUDED(mutex_);
   void ReadForRebuild(RoundKey key) ABSL_LOCKS_EXCLUDED(mutex_);
   void AnswerAll(const absl::Status& status) ABSL_LOCKS_EXCLUDED(calls_mutex_);
   void KeepDeadlines() ABSL_LOCKS_EXCLUDED(mutex_);

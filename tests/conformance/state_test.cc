@@ -1,5 +1,6 @@
 // What a state directory promises: the same keys and tokens for ever, nothing lost, one owner at a time.
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -129,6 +131,23 @@ TEST_F(StateTest, ABackupOfARunningCoordinatorOpensAsAState) {
   EXPECT_NE(FragmentOf(without_keys->admin_join_string()), FragmentOf(coordinator->admin_join_string()));
   ExpectStillWorks(without_keys->worker_join_string(), without_keys->admin_join_string());
   ExpectStillWorks(coordinator->worker_join_string(), coordinator->admin_join_string());
+}
+
+// A backup, or any other program that opens the database, must not take the log away from under the coordinator.
+TEST_F(StateTest, WhatIsDoneAfterABackupSurvivesAKill) {
+  const std::vector<std::string> serve = {"serve", "--state", state_, "--listen", "127.0.0.1:0"};
+  auto server = std::make_unique<Program>(serve);
+  ASSERT_TRUE(server->WaitForOutput("potluck://")) << server->err();
+  ASSERT_EQ(RunPotluck({"backup", state_, directory_ / "copy.db"}).code, kExitOk);
+  const std::string admin = state_ + "/admin.join";
+  const Ended created = RunPotluck({"token", "create", "--role", "viewer", "--name", "guest", "--coordinator", admin});
+  ASSERT_EQ(created.code, kExitOk) << created.err;
+  server->Signal(SIGKILL);
+  server->Wait();
+  server = std::make_unique<Program>(serve);
+  ASSERT_TRUE(server->WaitForOutput("potluck://")) << server->err();
+  const Ended listed = RunPotluck({"token", "list", "--coordinator", admin});
+  EXPECT_NE(listed.out.find("guest"), std::string::npos) << listed.out << listed.err;
 }
 
 TEST_F(StateTest, ACoordinatorWhoseStateWasTakenOverStopsBeforeItSpoilsAnything) {

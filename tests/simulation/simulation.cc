@@ -180,7 +180,7 @@ void Simulation::RetractSomething() {
   facts_.ForEachSlice(key, [&](const SliceCommitted& slice) { committed.push_back(slice.interval); });
   if (committed.empty()) return;
   ++outcome_.retractions;
-  Handle(core_->Retract(Now(), NewCall(), key, committed[Uniform(0, committed.size() - 1)], "drawn"));
+  Handle(core_->Retract(Now(), NewCall(), key, {committed[Uniform(0, committed.size() - 1)]}, "drawn"));
 }
 
 void Simulation::Handle(Outbox outbox) {
