@@ -217,7 +217,7 @@ class Arguments::Parser : public CLI::App {
   absl::Status UnknownFlag(const std::string& name) const {
     std::vector<std::string> known;
     for (const CLI::Option* field : get_options()) {
-      if (!IsPositional(field) && !field->get_group().empty()) known.push_back(field->get_name());
+      if (!IsPositional(field)) known.push_back(field->get_name());
     }
     return absl::InvalidArgumentError(absl::StrCat("\"", Printable(name), "\" is not a flag of `", get_name(),
                                                    "`; the nearest is ", Nearest(name, known), " (`", get_name(),
@@ -258,13 +258,10 @@ void Arguments::Switch(const std::string& name, bool* out, const std::string& he
   parser_->Add(name, {"no value", read}, absl::StrCat(help, " (default: no)"))->type_size(0);
 }
 
-void Arguments::HiddenFlag(const std::string& name, const ValueReader& value) {
-  parser_->Add(name, value, "")->group("");
-}
-
-void Arguments::HiddenSwitch(const std::string& name, bool* out) {
-  Switch(name, out, "");
-  parser_->get_option(name)->group("");
+void Arguments::InternalFlag(const std::string& name, const std::string& placeholder, const ValueReader& value,
+                             const std::string& help, const std::string& fallback) {
+  Flag(name, placeholder, value, help, fallback);
+  parser_->get_option(name)->group("For tests and local workers");
 }
 
 void Arguments::Epilogue(const std::string& text) { parser_->footer(text); }

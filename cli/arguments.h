@@ -61,9 +61,9 @@ class Arguments {
   void RequiredFlag(const std::string& name, const std::string& placeholder, const ValueReader& value,
                     const std::string& help);
   void Switch(const std::string& name, bool* out, const std::string& help);
-  // For other processes, not for people: not in Help().
-  void HiddenFlag(const std::string& name, const ValueReader& value);
-  void HiddenSwitch(const std::string& name, bool* out);
+  // One that people have no use for: Help() lists it last, under a heading of its own.
+  void InternalFlag(const std::string& name, const std::string& placeholder, const ValueReader& value,
+                    const std::string& help, const std::string& fallback);
   // Text below the list of flags.
   void Epilogue(const std::string& text);
 

@@ -29,10 +29,10 @@ struct Fixture {
     arguments.Flag("--ends-in", "TIME", TimeSpan(&time), "end", "not known");
     arguments.Flag("--algorithm", "A", OneOf(&algorithm, {"backtracking", "meet"}), "how", "backtracking");
     arguments.Switch("--json", &json, "as JSON");
-    arguments.HiddenSwitch("--secret", &secret);
+    arguments.InternalFlag("--slice", "S", WholeNumber(&slice, 1, 9), "length, seconds", "2");
   }
 
-  bool secret = false;
+  int slice = 2;
 
   std::string Error(const Args& args) {
     const absl::Status status = arguments.Parse(args);
@@ -86,7 +86,7 @@ TEST(ArgumentsTest, AFlagWithoutItsValueIsTold) {
 TEST(ArgumentsTest, AnUnknownFlagIsToldWithTheNearest) {
   EXPECT_THAT(Fixture().Error({"8", "--local-worker", "2"}),
               HasSubstr("\"--local-worker\" is not a flag of `potluck nqueens`; the nearest is --local-workers"));
-  EXPECT_THAT(Fixture().Error({"8", "--secre"}), testing::Not(HasSubstr("--secret")));
+  EXPECT_THAT(Fixture().Error({"8", "--slic"}), HasSubstr("the nearest is --slice"));
 }
 
 TEST(ArgumentsTest, AnUnknownFlagIsToldRatherThanWhatItsValueBreaks) {
@@ -136,13 +136,14 @@ TEST(ArgumentsTest, AMissingRequiredFlagIsTold) {
   EXPECT_TRUE(arguments.Parse({"--size", "3"}).ok());
 }
 
-TEST(ArgumentsTest, HelpNamesEveryFlagItsValuesAndDefaultButNoHiddenOne) {
+TEST(ArgumentsTest, HelpNamesEveryFlagItsValuesAndDefault) {
   Fixture f;
   const std::string help = f.arguments.Help();
   EXPECT_THAT(help, HasSubstr("potluck nqueens N [FLAG...]"));
   EXPECT_THAT(help,
               HasSubstr("--local-workers K         workers: a whole number from 1 to 256 (default: one a device)"));
-  EXPECT_THAT(help, testing::Not(HasSubstr("secret")));
+  EXPECT_THAT(help, HasSubstr("\n\nFor tests and local workers:\n  --slice S"));
+  EXPECT_LT(help.find("--json"), help.find("For tests and local workers:"));
 }
 
 TEST(ArgumentsTest, HelpIsGivenWhateverElseIsWrong) {
@@ -165,6 +166,15 @@ TEST(CommandsTest, AnUnknownCommandIsToldWithTheNearest) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
             "potluck: \"wacth\" is not a command of `potluck jobs`; the nearest is watch (`potluck jobs --help` lists "
             "them)\n");
+}
+
+TEST(CommandsTest, AFlagInPlaceOfACommandIsToldWithTheCommands) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(RunCommand("jobs", {{"list", "lists", Succeed}, {"watch", "watches", Succeed}}, {"--coordinator", "x"}),
+            kExitUsage);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "potluck: the command after `potluck jobs` is missing, where \"--coordinator\" stands; allowed is list, "
+            "watch (`potluck jobs --help` lists them)\n");
 }
 
 TEST(ExitCodeTest, FollowsTheKindOfError) {

@@ -28,6 +28,7 @@
 #include "base/sha256.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
+#include "cli/signals.h"
 #include "coordinator/coordinator.h"
 #include "kernels/workload/planner.h"
 #include "proto/exchange_codec.h"
@@ -84,7 +85,7 @@ int ServeBench(const std::string& directory) {
   return kExitOk;
 }
 
-// The child process that serves.
+// The child process that serves. It inherits the blocked signals: Ctrl-C is for its parent, whose end is its own.
 class Server {
  public:
   absl::Status Start(const std::string& directory) {
@@ -133,6 +134,7 @@ class Server {
 struct Totals {
   std::atomic<bool> measuring{false};
   std::atomic<bool> stopping{false};
+  std::atomic<bool> interrupted{false};
   std::atomic<uint64_t> results{0};
   std::atomic<uint64_t> failures{0};
   Mutex mutex;
@@ -262,20 +264,20 @@ class Measurement {
   absl::StatusOr<Figures> Run(const std::string& directory) {
     if (absl::Status status = server_.Start(directory); !status.ok()) return status;
     if (absl::Status status = Submit(); !status.ok()) return status;
-    for (int i = 0; i < count_; ++i) {
+    for (int i = 0; i < count_ && !totals_.interrupted.load(); ++i) {
       workers_.push_back(std::make_unique<SimulatedWorker>(server_.worker(), static_cast<size_t>(i),
                                                            static_cast<uint32_t>(batch_), totals_));
       if (absl::Status status = workers_.back()->Join(); !status.ok()) return status;
     }
     for (auto& worker : workers_) worker->Start();
     WaitUntil([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(totals_.mutex) {
-      return totals_.ready + totals_.ended >= workers_.size();
+      return totals_.interrupted.load() || totals_.ready + totals_.ended >= workers_.size();
     });
     const absl::Time start = MonotonicNow();
     totals_.measuring.store(true);
     {
       MutexLock lock(&totals_.mutex);
-      while (MonotonicNow() - start < absl::Seconds(seconds_)) {
+      while (!totals_.interrupted.load() && MonotonicNow() - start < absl::Seconds(seconds_)) {
         totals_.changed.WaitFor(&totals_.mutex, absl::Seconds(seconds_) - (MonotonicNow() - start));
       }
     }
@@ -285,6 +287,7 @@ class Measurement {
     if (absl::Status status = ReadMemory(figures); !status.ok()) return status;
     totals_.stopping.store(true);
     WaitUntil([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(totals_.mutex) { return totals_.ended >= workers_.size(); });
+    if (totals_.interrupted.load()) return absl::CancelledError("interrupted");
     MutexLock lock(&totals_.mutex);
     std::sort(totals_.latencies.begin(), totals_.latencies.end());
     figures.results_per_second = static_cast<double>(totals_.results.load()) / figures.seconds;
@@ -292,6 +295,13 @@ class Measurement {
     figures.p99_ms = Quantile(totals_.latencies, 0.99);
     figures.failures = totals_.failures.load();
     return figures;
+  }
+
+  // Run comes to its end, with Cancelled. From any thread.
+  void Interrupt() {
+    MutexLock lock(&totals_.mutex);
+    totals_.interrupted.store(true);
+    totals_.changed.SignalAll();
   }
 
  private:
@@ -360,15 +370,29 @@ int BenchCoordinator(const Args& args) {
   arguments.Flag("--seconds", "S", RealNumber(&seconds, 0.1, 3600), "how long to measure, seconds", "10");
   arguments.Flag("--directory", "DIR", Text(&parent), "where to make the state directory (its disk counts)", ".");
   arguments.Switch("--json", &json, "one JSON object on standard output");
-  arguments.HiddenFlag("--serve", Text(&serve));
+  arguments.InternalFlag("--serve", "DIR", {"a directory", Text(&serve).read}, "be the coordinator that is measured",
+                         "no");
   if (const std::optional<int> code = arguments.Read(args)) return *code;
   if (!serve.empty()) return ServeBench(serve);
 
+  BlockSignals();
   const absl::StatusOr<std::string> directory = MakeDirectory(parent);
   if (!directory.ok()) return Fail(directory.status());
-  const absl::StatusOr<Figures> figures = Measurement(workers, batch, seconds).Run(*directory);
-  std::error_code ignored;
-  std::filesystem::remove_all(*directory, ignored);
+  const auto remove = [&directory] {
+    std::error_code ignored;
+    std::filesystem::remove_all(*directory, ignored);
+  };
+  const absl::StatusOr<Figures> figures = [&]() -> absl::StatusOr<Figures> {
+    Measurement measurement(workers, batch, seconds);
+    const SignalWatcher watcher([&](int count) {
+      measurement.Interrupt();
+      if (count == 1) return;
+      remove();
+      _exit(kExitInterrupted);
+    });
+    return measurement.Run(*directory);
+  }();
+  remove();
   if (!figures.ok()) return Fail(figures.status());
   if (json) {
     PrintJson({{"workers", workers},

@@ -3,7 +3,9 @@
 #include <cstdio>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cli/client.h"
 #include "cli/exit_code.h"
 #include "cli/output.h"
@@ -17,9 +19,7 @@ std::string Prefix(const std::string& group) { return group.empty() ? "potluck" 
 
 void PrintHelp(const std::string& group, const std::vector<Command>& commands) {
   std::vector<std::vector<std::string>> rows;
-  for (const Command& command : commands) {
-    if (!command.summary.empty()) rows.push_back({absl::StrCat("  ", command.name), command.summary});
-  }
+  for (const Command& command : commands) rows.push_back({absl::StrCat("  ", command.name), command.summary});
   std::printf("%s COMMAND [ARGUMENT...]\n\n%s\n`%s COMMAND --help` says what a command takes.\n", Prefix(group).c_str(),
               Table(rows).c_str(), Prefix(group).c_str());
   if (!group.empty()) return;
@@ -33,13 +33,13 @@ void PrintHelp(const std::string& group, const std::vector<Command>& commands) {
 
 int RunCommand(const std::string& group, const std::vector<Command>& commands, const Args& args) {
   std::vector<std::string> known;
-  for (const Command& command : commands) {
-    if (!command.summary.empty()) known.push_back(command.name);
-  }
-  if (args.empty()) {
-    return FailUsage(absl::InvalidArgumentError(
-        absl::StrCat("the command after `", Prefix(group), "` is missing (`", Prefix(group), " --help` lists them)")));
-  }
+  for (const Command& command : commands) known.push_back(command.name);
+  const auto missing = [&](const std::string& instead) {
+    return FailUsage(absl::InvalidArgumentError(absl::StrCat("the command after `", Prefix(group), "` is missing",
+                                                             instead, "; allowed is ", absl::StrJoin(known, ", "),
+                                                             " (`", Prefix(group), " --help` lists them)")));
+  };
+  if (args.empty()) return missing("");
   if (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
     PrintHelp(group, commands);
     return kExitOk;
@@ -47,6 +47,7 @@ int RunCommand(const std::string& group, const std::vector<Command>& commands, c
   for (const Command& command : commands) {
     if (command.name == args[0]) return command.run(Args(args.begin() + 1, args.end()));
   }
+  if (absl::StartsWith(args[0], "-")) return missing(absl::StrCat(", where \"", Printable(args[0]), "\" stands"));
   return FailUsage(absl::InvalidArgumentError(absl::StrCat("\"", Printable(args[0]), "\" is not a command of `",
                                                            Prefix(group), "`; the nearest is ", Nearest(args[0], known),
                                                            " (`", Prefix(group), " --help` lists them)")));

@@ -18,7 +18,7 @@ namespace potluck {
 
 struct Command {
   std::string name;
-  std::string summary;  // Empty: hidden, for other processes.
+  std::string summary;
   int (*run)(const Args& args);
 };
 

@@ -14,6 +14,8 @@ namespace potluck {
 namespace {
 
 constexpr absl::Duration kFirstPause = absl::Milliseconds(200);
+// A job that was just submitted has not been handed out yet.
+constexpr absl::Duration kHintDelay = absl::Seconds(2);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
 
 absl::Duration MonotonicNow() { return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch()); }
@@ -59,7 +61,7 @@ absl::Status Outcome(const v1::JobStatus& status) {
 }
 
 absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duration patience, Interrupt& interrupt,
-                                     ProgressDisplay& display) {
+                                     ProgressDisplay& display, bool waits_for_others) {
   std::minstd_rand random(std::random_device{}());
   v1::JobStatus last;
   Progress progress;
@@ -67,6 +69,8 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
   absl::Duration pause = kFirstPause;
   bool away = false;
   bool connected = false;
+  const absl::Duration begun = MonotonicNow();
+  bool hint_due = waits_for_others;
   const auto visit = [&](const v1::JobStatus& status) {
     if (away) display.Say("the coordinator is back");
     away = false;
@@ -74,7 +78,16 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
     pause = kFirstPause;
     last = status;
     progress.Add(Sample(status));
-    display.Show(ProgressLine(progress.Estimate(), status.workers(), status.state() == v1::JobStatus::PAUSED));
+    const bool paused = status.state() == v1::JobStatus::PAUSED;
+    const bool without_workers = status.workers() == 0 && !(status.committed_cost() > 0) && !paused;
+    hint_due &= without_workers;
+    if (hint_due && MonotonicNow() - begun > kHintDelay) {
+      display.Say(
+          "no worker yet: run `potluck join ...` with the coordinator's worker.join on every machine that shall "
+          "compute");
+      hint_due = false;
+    }
+    display.Show(ProgressLine(progress.Estimate(), status.workers(), paused, display.width()));
   };
   while (true) {
     connected = false;

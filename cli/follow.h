@@ -14,9 +14,10 @@ namespace potluck {
 
 // Shows progress and returns the job's last status. Reconnects, saying so, while the coordinator is away for less than
 // `patience` (then Unavailable). Returns the interrupt's reason when that is raised. Other errors are final: an unknown
-// job, a revoked token. Runs in the caller's thread.
+// job, a revoked token. `waits_for_others`: the workers are for people to start, which is told once when none comes.
+// Runs in the caller's thread.
 absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duration patience, Interrupt& interrupt,
-                                     ProgressDisplay& display);
+                                     ProgressDisplay& display, bool waits_for_others);
 
 bool HasEnded(const v1::JobStatus& status);
 

@@ -14,6 +14,7 @@
 #include "cli/follow.h"
 #include "cli/job_output.h"
 #include "cli/nqueens_result.h"
+#include "cli/output.h"
 #include "cli/progress_display.h"
 #include "cli/signals.h"
 
@@ -99,11 +100,12 @@ int Watch(const Args& args) {
   ProgressDisplay display;
   // Nobody there at all is told at once, and not after the patience for a job under way.
   if (absl::StatusOr<v1::JobStatus> status = FindJob(client, one.job); !status.ok()) return Fail(status.status());
-  const absl::StatusOr<v1::JobStatus> status = Follow(client, one.job, patience, interrupt, display);
+  const absl::StatusOr<v1::JobStatus> status =
+      Follow(client, one.job, patience, interrupt, display, /*waits_for_others=*/true);
   display.Clear();
   if (!status.ok()) return Fail(status.status());
   PrintJob(*status, one.flags.json);
-  std::fflush(stdout);
+  FlushOutput().IgnoreError();  // Before what follows on standard error; main() tells.
   if (absl::Status outcome = Outcome(*status); !outcome.ok()) return Fail(outcome);
   const absl::StatusOr<NQueensResult> result = ReadNQueensResult(*status, NowUnixMs());
   const absl::Status verified = result.ok() ? CheckVerified(*result) : absl::OkStatus();

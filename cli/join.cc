@@ -44,8 +44,10 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
   std::optional<int> idle_seconds;
   arguments.Flag("--exit-when-idle", "SECONDS", WholeNumber(&idle_seconds, 1, 31536000),
                  "leave after so many seconds without work", "never");
-  arguments.HiddenFlag("--installation", Text(&options.installation));
-  arguments.HiddenFlag("--slice-seconds", RealNumber(&options.slice_seconds, 0.01, 600));
+  arguments.InternalFlag("--installation", "ID", Text(&options.installation),
+                         "what the coordinator knows this installation by", "one made at the first join and kept");
+  arguments.InternalFlag("--slice-seconds", "S", RealNumber(&options.slice_seconds, 0.01, 600),
+                         "how long it computes between two results, seconds", "2");
   const std::optional<int> code = arguments.Read(args);
   if (idle_seconds) options.exit_when_idle = absl::Seconds(*idle_seconds);
   return code;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 
 namespace potluck {
 namespace {
@@ -38,7 +38,7 @@ TEST(LocalWorkersTest, ASingleWorkerTakesEveryDevice) {
 }
 
 TEST(LocalWorkersTest, WorkersThatNeverComeUpAreGivenUpWithASentence) {
-  absl::Notification given_up;
+  Notification given_up;
   absl::Status reason;
   LocalWorkersOptions options;
   options.program = "/nonexistent/potluck";

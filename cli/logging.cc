@@ -16,13 +16,16 @@ class SpdLog final : public Log {
  public:
   SpdLog(std::shared_ptr<spdlog::logger> logger, bool json) : logger_(std::move(logger)), json_(json) {}
 
-  void Info(const std::string& sentence) override {
-    const std::string text = Printable(sentence);
-    // The pattern stands around the message; in JSON the message brings its own quotes.
-    logger_->info("{}", json_ ? nlohmann::json(text).dump() : text);
-  }
+  void Info(const std::string& sentence) override { Write(spdlog::level::info, sentence); }
+  void Warning(const std::string& sentence) override { Write(spdlog::level::warn, sentence); }
 
  private:
+  void Write(spdlog::level::level_enum level, const std::string& sentence) {
+    const std::string text = Printable(sentence);
+    // The pattern stands around the message; in JSON the message brings its own quotes.
+    logger_->log(level, "{}", json_ ? nlohmann::json(text).dump() : text);
+  }
+
   const std::shared_ptr<spdlog::logger> logger_;
   const bool json_;
 };

@@ -18,6 +18,7 @@ class Log {
 
   // One sentence. Control characters, which may come from outside, are replaced.
   virtual void Info(const std::string& sentence) = 0;
+  virtual void Warning(const std::string& sentence) = 0;
 };
 
 }  // namespace potluck

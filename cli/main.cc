@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/output.h"
 #include "proto/versions.h"
 
 namespace potluck {
@@ -45,10 +47,12 @@ int Main(int argc, char** argv) {
       {"token", "create, list or revoke tokens", RunToken},
       {"backup", "copy the state of a coordinator, which may be running", RunBackup},
       {"bench", "measure", RunBench},
-      {"executor", "", RunExecutor},
+      {"executor", "started by join, for one device", RunExecutor},
       {"--version", "print the version", PrintVersion},
   };
-  return RunCommand("", kCommands, args);
+  const int code = RunCommand("", kCommands, args);
+  const absl::Status written = FlushOutput();
+  return written.ok() || code != kExitOk ? code : FailLocally(written);
 }
 
 }  // namespace

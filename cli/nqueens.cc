@@ -62,7 +62,8 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
                  "1");
   arguments.Switch("--verbose", &flags.verbose, "what the coordinator and the local workers have to say");
   arguments.Switch("--json", &flags.json, "one JSON object on standard output");
-  arguments.HiddenFlag("--slice-seconds", RealNumber(&flags.slice_seconds, 0.01, 600));
+  arguments.InternalFlag("--slice-seconds", "S", RealNumber(&flags.slice_seconds, 0.01, 600),
+                         "how long a local worker computes between two results, seconds", "2");
 }
 
 absl::Status CheckTogether(const NQueensFlags& flags) {
@@ -136,7 +137,7 @@ int PrintResult(const v1::JobStatus& status, bool json) {
   } else {
     std::fputs(ResultText(*result).c_str(), stdout);
   }
-  std::fflush(stdout);
+  FlushOutput().IgnoreError();  // Before what follows on standard error; main() tells.
   const absl::Status verified = CheckVerified(*result);
   return verified.ok() ? kExitOk : Fail(verified);
 }
@@ -174,7 +175,8 @@ int Run(const NQueensFlags& flags) {
   Client client(*join, &interrupt);
   const absl::StatusOr<uint64_t> job = Submit(client, flags);
   if (!job.ok()) return Fail(job.status());
-  const absl::StatusOr<v1::JobStatus> status = Follow(client, *job, flags.patience, interrupt, display);
+  const absl::StatusOr<v1::JobStatus> status = Follow(client, *job, flags.patience, interrupt, display,
+                                                      /*waits_for_others=*/!embedded);
   display.Clear();
   if (status.ok()) return PrintResult(*status, flags.json);
   if (!interrupt.reason().ok()) return Interrupted(status.status(), *join, *job, embedded);

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
 namespace potluck {
@@ -121,6 +125,14 @@ std::string Table(const std::vector<std::vector<std::string>>& rows, const std::
     result += line + "\n";
   }
   return result;
+}
+
+absl::Status FlushOutput() {
+  static int error = 0;  // The first one: the stream remembers only that there was one.
+  if (std::fflush(stdout) != 0 && error == 0) error = errno;
+  if (error == 0 && std::ferror(stdout) == 0) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the result could not be written to standard output: ",
+                                          error == 0 ? "a write failed" : std::strerror(error)));
 }
 
 }  // namespace potluck

@@ -1,4 +1,4 @@
-// How numbers, times, names and tables are written for people. Pure functions, thread-safe.
+// How numbers, times, names and tables are written for people. Pure functions, thread-safe, but for FlushOutput.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
@@ -33,5 +34,8 @@ std::string Printable(absl::string_view text);
 // Columns aligned, two spaces between them; the first row is the heading. Columns of `right` (from 0) stand at the
 // right.
 std::string Table(const std::vector<std::vector<std::string>>& rows, const std::vector<size_t>& right = {});
+
+// Writes out what was printed on standard output; a failure is told by this call and all later ones. Not thread-safe.
+absl::Status FlushOutput();
 
 }  // namespace potluck

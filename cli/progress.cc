@@ -12,6 +12,7 @@ constexpr absl::Duration kSpacing = absl::Seconds(1);
 constexpr absl::Duration kShortestHistory = absl::Seconds(2);
 constexpr absl::Duration kStretch = absl::Seconds(6);
 constexpr size_t kFewestStretches = 4;
+constexpr double kWide = 2;
 
 double Seconds(absl::Duration duration) { return absl::ToDoubleSeconds(duration); }
 
@@ -62,10 +63,15 @@ ProgressEstimate Progress::Estimate() const {
     const double mean = (last.done_cost - first.done_cost) / seconds;
     if (mean > 0) rate = mean;
   }
-  if (!(rate > 0)) return estimate;
+  if (!(rate > 0) || last.at - first.at < kShortestHistory) return estimate;
   estimate.left = absl::Seconds(left / rate);
   const std::vector<double> rates = StretchRates();
-  if (rates.size() < kFewestStretches || !(Quantile(rates, 0.1) > 0)) return estimate;
+  if (rates.size() < kFewestStretches) {
+    estimate.left_low = *estimate.left / kWide;
+    estimate.left_high = *estimate.left * kWide;
+    return estimate;
+  }
+  if (!(Quantile(rates, 0.1) > 0)) return estimate;
   // The mean may lie outside when one stretch was far off.
   estimate.left_low = absl::Seconds(left / std::max(rate, Quantile(rates, 0.9)));
   estimate.left_high = absl::Seconds(left / std::min(rate, Quantile(rates, 0.1)));

@@ -2,6 +2,7 @@
 //
 // Results arrive slice by slice, so that rates jump. The estimate is the mean rate over the last minute; its range is
 // what the slow and the fast stretches of that minute (the tenth and the ninetieth percentile) would make of the rest.
+// There is none in the first two seconds, and a wide range, half to twice the estimate, while there are few stretches.
 // A plain class without clock or I/O; not thread-safe.
 #pragma once
 
@@ -17,7 +18,7 @@ struct ProgressSample {
   absl::Duration at;     // On any monotonic clock.
   double done_cost = 0;  // In the workload's unit.
   double total_cost = 0;
-  double rate_hint = 0;  // Cost a second as the coordinator sees it; 0: not known. Used until there is a history.
+  double rate_hint = 0;  // Cost a second as the coordinator sees it; 0: not known. Used until something is done.
   double nodes = 0;
   double solutions = 0;
 };

@@ -29,18 +29,22 @@ size_t TerminalWidth() {
 
 }  // namespace
 
-std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused) {
+std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused, size_t width) {
   std::string line = absl::StrCat(Percent(estimate.fraction), " done");
   if (paused) return absl::StrCat(line, ", paused");
-  if (estimate.nodes_per_second && *estimate.nodes_per_second > 0) {
-    absl::StrAppend(&line, ", ", Metric(*estimate.nodes_per_second), " nodes/s, ",
-                    Metric(estimate.solutions_per_second.value_or(0)), " solutions/s");
+  if (workers == 0 && !(estimate.fraction > 0)) return "waiting for workers";
+  absl::StrAppend(&line, ", ETA ", estimate.left ? Coarse(*estimate.left) : "not known yet");
+  if (estimate.left_low && estimate.left_high) {
+    const std::string low = Coarse(*estimate.left_low), high = Coarse(*estimate.left_high);
+    if (low != high) absl::StrAppend(&line, " (", low, " to ", high, ")");
   }
   absl::StrAppend(&line, ", ", workers, workers == 1 ? " worker" : " workers");
-  if (!estimate.left) return absl::StrCat(line, ", ETA not known yet");
-  absl::StrAppend(&line, ", ETA ", Coarse(*estimate.left));
-  if (estimate.left_low && estimate.left_high) {
-    absl::StrAppend(&line, " (", Coarse(*estimate.left_low), " to ", Coarse(*estimate.left_high), ")");
+  if (!estimate.nodes_per_second || !(*estimate.nodes_per_second > 0)) return line;
+  for (const std::string& rate :
+       {absl::StrCat(", ", Metric(*estimate.nodes_per_second), " nodes/s"),
+        absl::StrCat(", ", Metric(estimate.solutions_per_second.value_or(0)), " solutions/s")}) {
+    if (line.size() + rate.size() > width) break;
+    line += rate;
   }
   return line;
 }
@@ -50,11 +54,13 @@ ProgressDisplay::ProgressDisplay()
 
 ProgressDisplay::~ProgressDisplay() { Clear(); }
 
+size_t ProgressDisplay::width() const { return terminal_ ? TerminalWidth() - 1 : std::string::npos; }
+
 void ProgressDisplay::Show(const std::string& line) {
   MutexLock lock(&mutex_);
   if (terminal_) {
     // Cut, for what wraps cannot be written over.
-    std::fprintf(stderr, "\r%s\x1b[K", line.substr(0, TerminalWidth() - 1).c_str());
+    std::fprintf(stderr, "\r%s\x1b[K", line.substr(0, width()).c_str());
     std::fflush(stderr);
     line_shown_ = true;
     return;

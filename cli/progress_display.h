@@ -2,6 +2,7 @@
 // every few seconds. Messages come between. Thread-safe.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -12,9 +13,9 @@
 
 namespace potluck {
 
-// One line without its end, such as "42.1 % done, 190 M nodes/s, 2.4 M solutions/s, 2 workers, ETA 12 s (10 s to 15
-// s)". `workers` are at work now.
-std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused);
+// One line without its end, such as "42.1 % done, ETA 12 s (10 s to 15 s), 2 workers, 190 M nodes/s, 2.4 M
+// solutions/s". The rates are left out where it would not fit into `width`. `workers` are at work now.
+std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused, size_t width);
 
 class ProgressDisplay {
  public:
@@ -23,6 +24,8 @@ class ProgressDisplay {
   ProgressDisplay(const ProgressDisplay&) = delete;
   ProgressDisplay& operator=(const ProgressDisplay&) = delete;
 
+  // Of a line: the terminal's, else without limit.
+  size_t width() const;
   void Show(const std::string& line) ABSL_LOCKS_EXCLUDED(mutex_);
   // A sentence that stays.
   void Say(const std::string& sentence) ABSL_LOCKS_EXCLUDED(mutex_);

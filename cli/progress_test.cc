@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "cli/progress_display.h"
 
 namespace potluck {
@@ -25,11 +27,25 @@ TEST(ProgressTest, NothingIsKnownAtFirst) {
   EXPECT_FALSE(progress.Estimate().nodes_per_second);
 }
 
-TEST(ProgressTest, TheCoordinatorsRateServesUntilThereIsAHistory) {
+TEST(ProgressTest, TheCoordinatorsRateServesUntilSomethingIsDone) {
   Progress progress;
   progress.Add(At(0, 0, 10));
+  EXPECT_FALSE(progress.Estimate().left);
+  progress.Add(At(2, 0, 10));
   EXPECT_EQ(progress.Estimate().left, absl::Seconds(100));
-  EXPECT_FALSE(progress.Estimate().left_low);
+}
+
+TEST(ProgressTest, AShortHistoryGivesNothingThenAWideRange) {
+  Progress progress;
+  for (int t = 0; t <= 8; ++t) {
+    progress.Add(At(t, 10 * t));
+    const ProgressEstimate estimate = progress.Estimate();
+    EXPECT_EQ(estimate.left.has_value(), t >= 2);
+    if (!estimate.left) continue;
+    EXPECT_EQ(estimate.left, absl::Seconds(100 - t));
+    EXPECT_EQ(estimate.left_low, absl::Seconds(100 - t) / 2);
+    EXPECT_EQ(estimate.left_high, absl::Seconds(100 - t) * 2);
+  }
 }
 
 TEST(ProgressTest, ASteadyRateGivesANarrowRange) {
@@ -81,7 +97,7 @@ TEST(ProgressTest, RetractedWorkStartsTheHistoryAnew) {
   progress.Add(At(21, 100, 5));
   const ProgressEstimate estimate = progress.Estimate();
   EXPECT_FALSE(estimate.nodes_per_second);
-  EXPECT_EQ(estimate.left, absl::Seconds(180));
+  EXPECT_FALSE(estimate.left);
 }
 
 TEST(ProgressTest, AStandstillHasNoRange) {
@@ -98,19 +114,45 @@ TEST(ProgressTest, AFinishedRoundHasNothingLeft) {
   EXPECT_EQ(progress.Estimate().left, absl::ZeroDuration());
 }
 
-TEST(ProgressLineTest, NamesProgressRatesWorkersAndTheRange) {
+constexpr size_t kNoLimit = std::string::npos;
+
+TEST(ProgressLineTest, NamesTheTimeLeftFirstThenWorkersAndRates) {
   ProgressEstimate estimate;
+  EXPECT_EQ(ProgressLine(estimate, 0, false, kNoLimit), "waiting for workers");
   estimate.fraction = 0.421;
-  EXPECT_EQ(ProgressLine(estimate, 0, false), "42.1 % done, 0 workers, ETA not known yet");
+  EXPECT_EQ(ProgressLine(estimate, 0, false, kNoLimit), "42.1 % done, ETA not known yet, 0 workers");
   estimate.nodes_per_second = 1.9e8;
   estimate.solutions_per_second = 2.4e6;
   estimate.left = absl::Seconds(11.2);
-  EXPECT_EQ(ProgressLine(estimate, 1, false), "42.1 % done, 190 M nodes/s, 2.40 M solutions/s, 1 worker, ETA 12 s");
+  EXPECT_EQ(ProgressLine(estimate, 1, false, kNoLimit),
+            "42.1 % done, ETA 12 s, 1 worker, 190 M nodes/s, 2.40 M solutions/s");
   estimate.left_low = absl::Seconds(10);
   estimate.left_high = absl::Seconds(75);
-  EXPECT_EQ(ProgressLine(estimate, 2, false),
-            "42.1 % done, 190 M nodes/s, 2.40 M solutions/s, 2 workers, ETA 12 s (10 s to 1 min 15 s)");
-  EXPECT_EQ(ProgressLine(estimate, 2, true), "42.1 % done, paused");
+  EXPECT_EQ(ProgressLine(estimate, 2, false, kNoLimit),
+            "42.1 % done, ETA 12 s (10 s to 1 min 15 s), 2 workers, 190 M nodes/s, 2.40 M solutions/s");
+  EXPECT_EQ(ProgressLine(estimate, 2, true, kNoLimit), "42.1 % done, paused");
+}
+
+TEST(ProgressLineTest, RatesAreLeftOutWhereTheyDoNotFit) {
+  ProgressEstimate estimate;
+  estimate.fraction = 0.421;
+  estimate.nodes_per_second = 1.9e8;
+  estimate.solutions_per_second = 2.4e6;
+  estimate.left = absl::Seconds(11.2);
+  estimate.left_low = absl::Seconds(10);
+  estimate.left_high = absl::Seconds(75);
+  EXPECT_EQ(ProgressLine(estimate, 2, false, 79),
+            "42.1 % done, ETA 12 s (10 s to 1 min 15 s), 2 workers, 190 M nodes/s");
+  EXPECT_EQ(ProgressLine(estimate, 2, false, 60), "42.1 % done, ETA 12 s (10 s to 1 min 15 s), 2 workers");
+}
+
+TEST(ProgressLineTest, ARangeWithEqualEndsIsNotShown) {
+  ProgressEstimate estimate;
+  estimate.fraction = 0.9;
+  estimate.left = absl::Seconds(1.5);
+  estimate.left_low = absl::Seconds(1.2);
+  estimate.left_high = absl::Seconds(1.9);
+  EXPECT_EQ(ProgressLine(estimate, 1, false, kNoLimit), "90.0 % done, ETA 2 s, 1 worker");
 }
 
 }  // namespace

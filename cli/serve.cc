@@ -1,16 +1,19 @@
 // `potluck serve`: a coordinator in the foreground.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/logging.h"
+#include "cli/output.h"
 #include "cli/signals.h"
 #include "coordinator/coordinator.h"
 #include "proto/join_string.h"
@@ -27,13 +30,32 @@ struct ServeFlags {
   LogOptions log;
 };
 
+// HOST:PORT as a coordinator can listen on it; whether this machine has the address shows later.
+bool IsListenAddress(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return false;
+  const std::string host = text.substr(0, colon);
+  int port = 0;
+  const bool every = host.empty() || host == "*";
+  return WholeNumber(&port, 0, 65535).read(text.substr(colon + 1)) &&
+         (every || ValidateAddress(absl::StrCat(host, ":1")).ok());
+}
+
+// Whether it names no machine: what listens on every address is reached at some other one.
+bool NamesNoMachine(const std::string& address) {
+  return absl::StartsWith(address, "0.0.0.0:") || absl::StartsWith(address, "[::]:");
+}
+
 std::optional<int> ReadFlags(const Args& args, ServeFlags& flags) {
   Arguments arguments("serve", "Runs a coordinator until it is stopped. Prints the workers' join string first.");
   arguments.RequiredFlag("--state", "DIR", {"a directory, made if there is none", Text(&flags.state).read},
                          "where everything is kept");
   arguments.RequiredFlag("--listen", "HOST:PORT",
                          {"HOST:PORT, an address of this machine (0.0.0.0 or [::] for all) and a port (0: a free one)",
-                          Text(&flags.listen).read},
+                          [&flags](const std::string& text) {
+                            flags.listen = text;
+                            return IsListenAddress(text);
+                          }},
                          "where to listen");
   arguments.Flag("--public", "HOST:PORT[,...]", {"up to 16 addresses", Text(&flags.public_addresses).read},
                  "under which workers reach it, for join strings", "what it listens on");
@@ -74,9 +96,14 @@ int RunServe(const Args& args) {
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
   if (!coordinator.ok()) return FailLocally(coordinator.status());
   std::printf("%s\n", (*coordinator)->worker_join_string().c_str());
-  std::fflush(stdout);
+  FlushOutput().IgnoreError();  // main() tells.
   log->Info(absl::StrCat("listening on port ", (*coordinator)->port(), "; join strings: ", flags.state,
                          "/worker.join for workers, ", flags.state, "/admin.join for commands"));
+  const absl::StatusOr<JoinString> join = ParseJoinString((*coordinator)->worker_join_string());
+  if (join.ok() && std::any_of(join->addresses.begin(), join->addresses.end(), NamesNoMachine)) {
+    log->Warning(
+        "the join strings name no address at which other machines reach this one; --public HOST:PORT gives one");
+  }
   absl::Status status;
   {
     const SignalWatcher watcher([&](int count) {

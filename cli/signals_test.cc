@@ -4,14 +4,14 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 
 namespace potluck {
 namespace {
 
 TEST(SignalsTest, SignalsAreCounted) {
   BlockSignals();
-  absl::Notification first, second;
+  Notification first, second;
   const SignalWatcher watcher([&](int count) { (count == 1 ? first : second).Notify(); });
   kill(getpid(), SIGINT);
   ASSERT_TRUE(first.WaitForNotificationWithTimeout(absl::Seconds(30)));
@@ -22,7 +22,7 @@ TEST(SignalsTest, SignalsAreCounted) {
 TEST(SignalsTest, ASignalThatCameBeforeTheWatcherIsNotLost) {
   BlockSignals();
   kill(getpid(), SIGINT);
-  absl::Notification seen;
+  Notification seen;
   const SignalWatcher watcher([&](int /*count*/) { seen.Notify(); });
   EXPECT_TRUE(seen.WaitForNotificationWithTimeout(absl::Seconds(30)));
 }

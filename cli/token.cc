@@ -78,14 +78,19 @@ int Revoke(const Args& args) {
                        "the token");
   flags.Declare(arguments);
   if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
+  Client client(flags.join);
   v1::Empty reply;
-  if (absl::Status status = Client(flags.join).Call(&Stub::RevokeToken, request, &reply); !status.ok()) {
-    return Fail(status);
-  }
+  if (absl::Status status = client.Call(&Stub::RevokeToken, request, &reply); !status.ok()) return Fail(status);
   if (flags.json) {
     PrintJson({{"token", request.name_or_id()}, {"done", "revoked"}});
   } else {
     std::printf("%s is revoked\n", Printable(request.name_or_id()).c_str());
+  }
+  v1::AboutReply about;
+  if (absl::IsPermissionDenied(client.Call(&Stub::About, v1::Empty(), &about))) {
+    std::fprintf(stderr,
+                 "potluck: that was the token which this command itself used; if it was that of admin.join, a restart "
+                 "of the coordinator makes a new admin.join\n");
   }
   return kExitOk;
 }

@@ -1,4 +1,6 @@
 // `potluck workers`: who is at the table.
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -32,19 +34,26 @@ int List(const Args& args) {
 }
 
 int Drain(const Args& args) {
-  Arguments arguments("workers drain", "Lets a worker finish what it computes and leave.");
+  Arguments arguments("workers drain", "Lets a worker, or all of one name, finish what it computes and leave.");
   CoordinatorFlags flags;
   v1::DrainWorkerRequest request;
   arguments.Positional("NAME", {"a name that `potluck workers list` shows", Text(request.mutable_name()).read},
                        "the worker");
   flags.Declare(arguments);
   if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
-  v1::Empty reply;
-  if (absl::Status status = Client(flags.join).Call(&Stub::DrainWorker, request, &reply, true); !status.ok()) {
+  Client client(flags.join);
+  v1::ListWorkersReply workers;  // The answer to the request itself does not say how many have the name.
+  if (absl::Status status = client.Call(&Stub::ListWorkers, v1::Empty(), &workers, true); !status.ok()) {
     return Fail(status);
   }
+  v1::Empty reply;
+  if (absl::Status status = client.Call(&Stub::DrainWorker, request, &reply, true); !status.ok()) return Fail(status);
+  const auto named = std::count_if(workers.workers().begin(), workers.workers().end(),
+                                   [&](const v1::WorkerStatus& worker) { return worker.name() == request.name(); });
   if (flags.json) {
-    PrintJson({{"worker", request.name()}, {"done", "draining"}});
+    PrintJson({{"worker", request.name()}, {"done", "draining"}, {"workers", std::max<ptrdiff_t>(1, named)}});
+  } else if (named > 1) {
+    std::printf("%td workers named %s are draining\n", named, Printable(request.name()).c_str());
   } else {
     std::printf("%s is draining\n", Printable(request.name()).c_str());
   }

@@ -16,7 +16,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 #include "coordinator/front_testing.h"
 #include "coordinator/listener.h"
 #include "gtest/gtest.h"
@@ -262,7 +262,7 @@ TEST(FrontDoorTest, TheOldestUndecidedMakesRoom) {
 }
 
 TEST(FrontDoorTest, RunningOutOfDescriptorsIsSurvived) {
-  absl::Notification paused;
+  Notification paused;
   EchoCoordinator coordinator({.log = [&](const std::string& message) {
     if (absl::StartsWith(message, "cannot accept") && !paused.HasBeenNotified()) paused.Notify();
   }});

@@ -43,17 +43,23 @@ void Session::Converse() {
       }
       break;
   }
-  if (book_.draining() && now >= drain_deadline_ && (is_lost_ || talk_ == Talk::kWaiting)) {
+  if (book_.draining() && is_lost_ && now >= drain_deadline_) {
     End(WorkerEnd::kDrained,
         absl::StrCat("left the table; the coordinator could not be reached, so ", book_.unacknowledged(),
                      " results were not handed in and will be done again"));
   }
 }
 
+absl::Time Session::NextCall() const {
+  if (book_.draining()) return last_call_ + kDrainingInterval;
+  // On a metered link news wait too, unless a device has nothing to do.
+  if (options_.metered && !book_.HasIdleSlot()) return call_due_;
+  return last_call_ + kQuietInterval;
+}
+
 bool Session::WantsToCall() const {
-  const absl::Time now = MonotonicNow();
-  if (options_.metered && now < call_due_ && !book_.leases().empty() && !book_.draining()) return false;
-  return book_.HasNews() || now >= last_call_ + kQuietInterval;
+  const bool may_wait = options_.metered && !book_.draining() && !book_.HasIdleSlot();
+  return (book_.HasNews() && !may_wait) || MonotonicNow() >= NextCall();
 }
 
 void Session::Join() {
@@ -167,6 +173,7 @@ void Session::ConnectionLost(const absl::Status& status) {
     Say(absl::StrCat(std::string(status.message()), "; trying again",
                      was_joined_ ? ", and computing on meanwhile" : ""));
   }
+  if (!is_lost_) drain_deadline_ = MonotonicNow() + kDrainPatience;
   is_lost_ = true;
   next_try_ = MonotonicNow() + wait;
   talk_ = Talk::kWaiting;

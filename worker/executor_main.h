@@ -1,4 +1,4 @@
-// The child's side of an executor: `potluck executor`, a hidden command that only workers start.
+// The child's side of an executor: `potluck executor`, a command that only workers start.
 //
 //   potluck executor --device cpu|cuda --index I --threads T --dispatch D --plugin PATH --slice-seconds S [--when-idle]
 //   potluck executor --list-devices --plugin PATH

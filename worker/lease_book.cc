@@ -150,6 +150,15 @@ void LeaseBook::StartDraining() {
   std::erase_if(leases_, [](const Lease& lease) { return !lease.started; });
 }
 
+bool LeaseBook::HasIdleSlot() const {
+  for (uint32_t slot = 0; slot < slots_; ++slot) {
+    const bool is_busy =
+        std::any_of(leases_.begin(), leases_.end(), [slot](const Lease& lease) { return lease.slot == slot; });
+    if (!is_busy && !unusable_.contains(slot)) return true;
+  }
+  return false;
+}
+
 const RoundInfo* LeaseBook::FindRound(RoundKey key) const {
   const auto it = rounds_.find(key);
   return it == rounds_.end() ? nullptr : &it->second;

@@ -63,6 +63,8 @@ class LeaseBook {
   // Wants no more work: leases not started go back; those running are to be shrunk by the caller.
   void StartDraining();
   bool draining() const { return draining_; }
+  // A slot that takes leases has none.
+  bool HasIdleSlot() const;
   // Nothing held, nothing owed.
   bool IsSettled() const { return leases_.empty() && unacknowledged_.empty(); }
 

@@ -16,8 +16,6 @@ namespace {
 constexpr uint32_t kLeasesASlot = 2;
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(500);
 constexpr absl::Duration kLongestRetry = absl::Seconds(30);
-// A draining worker gives up an unreachable coordinator after this.
-constexpr absl::Duration kDrainPatience = absl::Seconds(20);
 // How long before the known end of its session a worker begins to leave.
 constexpr absl::Duration kLeaveBefore = absl::Seconds(30);
 // An executor that died so often without a slice in between gives its leases back.
@@ -52,6 +50,7 @@ void Session::Slot::OnSlice(LeaseId lease, Interval interval, std::string payloa
   session_.Post([this, slice = std::move(slice)]() mutable {
     slice.round = round_;
     deaths_ = 0;
+    failures_.Reset();
     session_.book_.SliceDone(std::move(slice));
   });
 }
@@ -61,6 +60,9 @@ void Session::Slot::OnRunOver(LeaseId lease, const absl::Status& status) {
     running_.reset();
     session_.book_.RunOver(lease);
     if (!status.ok() && !absl::IsCancelled(status) && !absl::IsAborted(status)) {
+      // It would fail with the next lease too: others shall have the work, and this device another try later.
+      session_.book_.SetUsable(index_, false);
+      usable_at_ = MonotonicNow() + failures_.Next(session_.random_);
       session_.Say(absl::StrCat(device_.name, ": ", std::string(status.message())));
     }
   });
@@ -74,7 +76,7 @@ void Session::Slot::OnDied(const absl::Status& status, absl::Duration restart_in
   session_.Post([this, status, restart_in] {
     session_.Say(
         absl::StrCat(std::string(status.message()), "; starting it again in ", absl::FormatDuration(restart_in)));
-    if (++deaths_ >= kDeathsUntilGivenBack) session_.book_.GiveBack(index_);
+    if (++deaths_ >= kDeathsUntilGivenBack) session_.book_.SetUsable(index_, false);  // Until it is ready again.
   });
 }
 
@@ -170,6 +172,10 @@ bool Session::StartExecutors() {
 
 void Session::KeepBusy() {
   for (auto& slot : slots_) {
+    if (slot->usable_at_ <= MonotonicNow()) {
+      slot->usable_at_ = absl::InfiniteFuture();
+      book_.SetUsable(slot->index_, slot->self_test_.empty());
+    }
     if (slot->running_ || !slot->self_test_.empty()) continue;
     const std::optional<LeaseBook::Lease> lease = book_.NextToStart(slot->index_);
     if (!lease) continue;
@@ -195,7 +201,7 @@ void Session::StartDraining(const std::string& why) {
   if (book_.draining()) return;
   Say(absl::StrCat("leaving (", why, "): finishing what is being computed"));
   book_.StartDraining();
-  drain_deadline_ = MonotonicNow() + kDrainPatience;
+  if (is_lost_) drain_deadline_ = MonotonicNow() + kDrainPatience;
   for (auto& slot : slots_) {
     if (slot->running_) slot->executor_->Shrink(*slot->running_, 0);
   }
@@ -205,7 +211,7 @@ void Session::StartDraining(const std::string& why) {
 
 void Session::Drain() {
   Post([this] {
-    if (!has_session_) return End(WorkerEnd::kDrained, "left before it joined");
+    if (!was_joined_) return End(WorkerEnd::kDrained, "left before it joined");
     StartDraining("asked to");
   });
 }
@@ -215,13 +221,17 @@ void Session::StopNow() {
 }
 
 absl::Time Session::NextDeadline() const {
-  absl::Time deadline = MonotonicNow() + absl::Minutes(1);
+  const absl::Time now = MonotonicNow();
+  absl::Time deadline = now + absl::Minutes(1);
   if (talk_ == Talk::kWaiting) deadline = std::min(deadline, next_try_);
-  if (talk_ == Talk::kTalking) deadline = std::min(deadline, std::max(last_call_ + kQuietInterval, call_due_));
-  deadline = std::min({deadline, drain_deadline_, started_ + options_.ends_in - kLeaveBefore});
-  if (options_.exit_when_idle != absl::InfiniteDuration())
-    deadline = std::min(deadline, busy_at_ + options_.exit_when_idle);
-  return std::max(deadline, MonotonicNow() + absl::Milliseconds(1));
+  if (talk_ == Talk::kTalking) deadline = std::min(deadline, NextCall());
+  for (const auto& slot : slots_) deadline = std::min(deadline, slot->usable_at_);
+  if (!book_.draining()) {
+    deadline = std::min({deadline, started_ + options_.ends_in - kLeaveBefore, busy_at_ + options_.exit_when_idle});
+  } else if (is_lost_) {
+    deadline = std::min(deadline, drain_deadline_);
+  }
+  return std::max(deadline, now + absl::Milliseconds(1));
 }
 
 }  // namespace potluck

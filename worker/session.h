@@ -23,6 +23,10 @@ namespace potluck {
 
 // Between calls that say nothing new; what was asked for meanwhile is being done.
 inline constexpr absl::Duration kQuietInterval = absl::Milliseconds(50);
+// The same of a worker that drains: its calls are not held.
+inline constexpr absl::Duration kDrainingInterval = absl::Seconds(1);
+// A draining worker gives up a coordinator that it cannot reach after this.
+inline constexpr absl::Duration kDrainPatience = absl::Seconds(20);
 
 class Session {
  public:
@@ -56,6 +60,8 @@ class Session {
     std::optional<LeaseId> running_;
     RoundKey round_;  // Of what runs.
     int deaths_ = 0;  // Since the last slice.
+    BackOff failures_{absl::Seconds(1), absl::Minutes(1)};
+    absl::Time usable_at_ = absl::InfiniteFuture();  // After a failure: when it is tried again.
   };
   enum class Talk { kWaiting, kJoining, kTalking, kCalling };  // kWaiting: until next_try_.
 
@@ -70,6 +76,8 @@ class Session {
   bool StartExecutors();
   void KeepBusy();
   void Converse();
+  // When the next call is due, news or not.
+  absl::Time NextCall() const;
   bool WantsToCall() const;
   void Join();
   void Call(bool repeat);

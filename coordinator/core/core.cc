@@ -129,7 +129,9 @@ Outbox Core::Exchange(Instant now, CallId call, ExchangeRequest request) {
   session.call = call;
   calls_[call] = request.session;
   Unpark(session);
-  if (request.seq == session.seq) {
+  // What could not be stored was not acknowledged: the same seq again is a new attempt.
+  const bool has_failed = !session.append_failure.ok() && session.appends == 0;
+  if (request.seq == session.seq && !has_failed) {
     if (session.answered) {
       Answer(session, outbox);
     } else if (session.appends == 0) {
@@ -226,8 +228,10 @@ void Core::Quarantine(SessionId id, Outbox& outbox) {
   const Session& session = sessions_.at(id);
   outbox.log.push_back(absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes,
                                     " impossible slices; what it handed in of unfinished jobs is done again"));
-  for (const auto& [job_id, job] : jobs_) {
-    if (!job.ended && !job.ending && job.round) outbox.distrusted.push_back({job.key(), session.worker});
+  for (auto& [job_id, job] : jobs_) {
+    if (job.ended || job.ending || !job.round) continue;
+    job.rebuilding = true;  // It must not end before that is settled.
+    outbox.distrusted.push_back({job.key(), session.worker});
   }
   RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"), outbox);
 }
@@ -241,6 +245,7 @@ void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
     return;
   }
   if (quarantined_.contains(session.joined.installation)) return Quarantine(id, outbox);
+  if (!session.connected) return;  // Nobody would hear the answer; the same seq sent again comes here once more.
   if (session.drain) session.report.draining = true;
   session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);
   const bool has_news = !session.reply.orders.empty() || !session.reply.answers.empty() || session.drain;
@@ -291,13 +296,19 @@ Outbox Core::CallLost(Instant now, CallId call) {
 }
 
 void Core::Wake(Instant now, Outbox& outbox) {
-  for (const SessionId id : scheduler_.TakeWakeups()) {
-    const auto it = sessions_.find(id);
-    // Without a waiting call nobody would hear the orders; they are given at its next Exchange.
-    if (it == sessions_.end() || !it->second.parked) continue;
-    Session& session = it->second;
-    session.reply.orders = scheduler_.Poll(now.monotonic, id);
-    if (!session.reply.orders.empty()) Answer(session, outbox);
+  // Orders given to one may concern others (a tail to give up), who are then woken too.
+  for (std::vector<SessionId> woken = scheduler_.TakeWakeups(); !woken.empty(); woken = scheduler_.TakeWakeups()) {
+    for (const SessionId id : woken) {
+      const auto it = sessions_.find(id);
+      if (it == sessions_.end() || !it->second.parked) {
+        // Without a waiting call nobody would hear the orders; they are given at its next Exchange.
+        scheduler_.NotListening(id);
+        continue;
+      }
+      Session& session = it->second;
+      session.reply.orders = scheduler_.Poll(now.monotonic, id);
+      if (!session.reply.orders.empty()) Answer(session, outbox);
+    }
   }
 }
 
@@ -309,7 +320,8 @@ Outbox Core::Stored(Instant now, uint64_t id, const absl::Status& status, const 
   if (it == appends_.end()) return outbox;
   Append append = std::move(it->second);
   appends_.erase(it);
-  if (absl::IsAborted(status)) outbox.fatal = status;
+  // Another coordinator owns the state, or the database is damaged: nothing will ever be stored again.
+  if (absl::IsAborted(status) || absl::IsDataLoss(status)) outbox.fatal = status;
   if (!append.slices.empty()) {
     SlicesStored(now, append, status, verdicts, outbox);
   } else {
@@ -338,7 +350,8 @@ void Core::SlicesStored(Instant now, Append& append, const absl::Status& status,
     if (session->seq == slice.seq) session->reply.answers[slice.answer].verdict = verdict;
   }
   if (session != nullptr && session->seq == append.slices.front().seq) {
-    if (!status.ok()) session->append_failure = status;
+    // Whatever the store's trouble is, to the worker it means: keep it and send it again later.
+    if (!status.ok()) session->append_failure = absl::ResourceExhaustedError(status.message());
     if (--session->appends == 0) FinishExchange(now, append.session, outbox);
   }
   Job* job = FindJob(append.job);

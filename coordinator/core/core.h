@@ -155,6 +155,7 @@ class Core {
   Scheduler scheduler_;
   std::map<JobId, Job> jobs_;
   std::map<std::string, JobId> job_by_request_;
+  std::set<JobId> unreadable_jobs_;  // Stored, but not by a build that this one understands: they can only be deleted.
   std::vector<std::string> blobs_of_other_builds_;  // Named by stored jobs that could not be restored.
   std::map<SessionId, Session> sessions_;
   std::map<CallId, SessionId> calls_;

@@ -30,6 +30,12 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
   Outbox outbox;
   if (const auto it = job_by_request_.find(submitted.request_id); it != job_by_request_.end()) {
     // The same request sent twice: one job, which is told only when it is durable.
+    if (unreadable_jobs_.contains(it->second)) {
+      Refuse(outbox, call,
+             absl::FailedPreconditionError(
+                 absl::StrCat("job ", ToString(it->second), " cannot be continued by this build")));
+      return outbox;
+    }
     const Job& known = jobs_.at(it->second);
     Refuse(outbox, call, known.is_new ? absl::UnavailableError("the job is being stored; ask again") : absl::OkStatus(),
            it->second);
@@ -161,11 +167,11 @@ Outbox Core::Cancel(Instant now, CallId call, JobId id) {
 Outbox Core::Delete(Instant now, CallId call, JobId id) {
   Outbox outbox;
   Job* job = FindJob(id);
-  if (job == nullptr) {
+  if (job == nullptr && !unreadable_jobs_.contains(id)) {
     Refuse(outbox, call, NoSuchJob(id));
     return outbox;
   }
-  if (!job->ended) {
+  if (job != nullptr && !job->ended) {
     Refuse(outbox, call,
            absl::FailedPreconditionError(absl::StrCat(
                "job ", ToString(id), " has not ended; cancel it first: potluck jobs cancel ", ToString(id))));
@@ -182,9 +188,9 @@ void Core::DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox) {
   append.job = id;
   append.then = [this, id](Instant, Outbox& later) {
     const Job* deleted = FindJob(id);
-    if (deleted == nullptr) return;
-    if (!deleted->blobs.empty()) later.collect_blobs = true;
-    job_by_request_.erase(deleted->submitted.request_id);
+    later.collect_blobs = deleted == nullptr || !deleted->blobs.empty();
+    unreadable_jobs_.erase(id);
+    std::erase_if(job_by_request_, [id](const auto& entry) { return entry.second == id; });
     jobs_.erase(id);
   };
   Send(outbox, {JobDeleted{id}}, std::move(append));
@@ -253,6 +259,7 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, const std::vector<I
   append.otherwise = [this, key](Instant failed_at, Outbox& later) {
     Job& job_then = jobs_.at(key.job);
     --job_then.retractions_on_their_way;
+    job_then.rebuilding = false;
     if (scheduler_.IsComplete(key)) Advance(failed_at, job_then, later);
   };
   std::vector<Fact> facts;
@@ -273,9 +280,11 @@ Outbox Core::Recover(Instant now, const StoreContents& contents) {
   }
   for (const StoredJob& stored : contents.jobs) {
     absl::StatusOr<Job> job = RestoreJob(stored, factory_);
-    if (!job.ok()) {
+    if (!job.ok()) {  // Its facts stay in the store until it is deleted.
       outbox.log.push_back(std::string(job.status().message()));
-      continue;  // Its facts stay in the store, untouched.
+      unreadable_jobs_.insert(stored.submitted.job);
+      job_by_request_[stored.submitted.request_id] = stored.submitted.job;
+      continue;
     }
     const JobId id = stored.submitted.job;
     job_by_request_[stored.submitted.request_id] = id;

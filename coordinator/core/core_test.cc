@@ -337,6 +337,34 @@ TEST_F(CoreTest, AFullDiskAcknowledgesNothingAndLosesNothing) {
   EXPECT_EQ(Exchange(3, Request(3, {Slice({0, 4})})).substr(0, 8), "slice 0;");
 }
 
+TEST_F(CoreTest, WhatCouldNotBeStoredIsNotAcknowledgedToTheSameSeqEither) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  hold_store_ = true;
+  Exchange(2, Request(2, {Slice({0, 4})}));
+  Handle(core_->Stored(now_, held_.at(0).id, absl::InternalError("the disk failed"), {}));
+  EXPECT_EQ(Answer(CallId{2}), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(Exchange(3, Request(2, {Slice({0, 4})})), "parked");  // On its way to the store once more.
+  hold_store_ = false;
+  Store(held_.at(1));
+  EXPECT_EQ(Answer(CallId{3}).substr(0, 8), "slice 0;");
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 4u);
+}
+
+TEST_F(CoreTest, AWorkerWhoseCallWasLostIsGivenNothingBehindItsBack) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  hold_store_ = true;
+  Exchange(2, Request(2, {Slice({0, 4})}));
+  Handle(core_->CallLost(now_, CallId{2}));
+  hold_store_ = false;
+  Store(held_.at(0));
+  EXPECT_EQ(core_->scheduler().LeaseCount(kAnna), 0u);
+  EXPECT_EQ(Exchange(3, Request(2, {Slice({0, 4})})).substr(0, 14), "slice 0; grant");
+}
+
 TEST_F(CoreTest, AJobThatHasNotEndedCannotBeDeleted) {
   Submit();
   Handle(core_->Delete(now_, CallId{1}, JobId{1}));

@@ -36,6 +36,7 @@ void Scheduler::StandingOrders(const Session& session, Orders& orders) const {
 void Scheduler::GrantWork(absl::Time now, SessionId id, Session& session, Orders& orders) {
   hungry_.erase(id);
   if (session.draining) return;
+  const size_t granted_before = orders.granted.size();
   for (uint32_t slot = 0; slot < session.slots.size(); ++slot) {
     while (session.slots[slot].free_capacity > 0 && GrantOne(now, id, session, slot, orders)) {
     }
@@ -44,6 +45,8 @@ void Scheduler::GrantWork(absl::Time now, SessionId id, Session& session, Orders
       SplitTailFor(id, slot);
     }
   }
+  // Only some were woken: those served pass it on while there is work.
+  if (orders.granted.size() > granted_before && PickRound() != rounds_.end()) WakeHungry();
 }
 
 bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_t slot_index, Orders& orders) {
@@ -68,10 +71,13 @@ bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_
   Job& job = jobs_[key.job];
   const double known_speed = SpeedOrMean(slot, key.job);
   const double seconds = known_speed > 0 ? round.plan->Cost(unit) / known_speed : 1.0;
+  virtual_now_ = std::max(virtual_now_, job.virtual_time);
   job.virtual_time += seconds / job.share.weight;
 
   Lease lease;
-  lease.id = {static_cast<uint64_t>(options_.epoch), next_lease_++};
+  do {  // An adopted lease may bear any id.
+    lease.id = {static_cast<uint64_t>(options_.epoch), next_lease_++};
+  } while (leases_.contains(lease.id));
   lease.session = id;
   lease.slot = slot_index;
   lease.round = key;

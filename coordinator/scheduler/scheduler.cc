@@ -7,6 +7,8 @@ namespace {
 
 // Weight of a new measurement in a slot's smoothed speed.
 constexpr double kSpeedSmoothing = 0.3;
+// What a slot is granted at once, whatever it asks for.
+constexpr uint32_t kMostLeasesASlot = 1024;
 // Slices shorter than this measure the clock more than the device.
 constexpr double kShortestMeasurement = 1e-3;
 
@@ -26,14 +28,9 @@ Scheduler::OpenedRound* Scheduler::FindRound(RoundKey key) {
 
 void Scheduler::OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed,
                           const JobShare& share) {
-  const auto [job, is_new] = jobs_.try_emplace(key.job);
-  job->second.share = share;
-  if (is_new) {
-    // A new job starts level with the one that is furthest behind, or it would get every unit until it caught up.
-    double lowest = std::numeric_limits<double>::infinity();
-    for (const auto& [other, round] : rounds_) lowest = std::min(lowest, jobs_[other.job].virtual_time);
-    job->second.virtual_time = rounds_.empty() ? 0 : lowest;
-  }
+  Job& job = jobs_[key.job];
+  job.share = share;
+  CatchUp(job);
   OpenedRound round;
   round.plan = std::move(plan);
   IntervalSet free = committed.Complement({0, round.plan->Size()});
@@ -49,6 +46,9 @@ void Scheduler::CloseRound(RoundKey key) {
   rounds_.erase(key);
 }
 
+// A job that was away starts level with the others, or it would get every unit until it had caught up.
+void Scheduler::CatchUp(Job& job) const { job.virtual_time = std::max(job.virtual_time, virtual_now_); }
+
 void Scheduler::ForgetJob(JobId job) {
   jobs_.erase(job);
   for (auto& [id, session] : sessions_) {
@@ -60,7 +60,10 @@ void Scheduler::SetShare(JobId job, const JobShare& share) {
   const auto found = jobs_.find(job);
   if (found == jobs_.end()) return;
   found->second.share = share;
-  if (!share.paused) return WakeHungry();
+  if (!share.paused) {
+    CatchUp(found->second);
+    return WakeHungry();
+  }
   for (auto& [id, lease] : leases_) {
     // What is being computed is finished and counted; the rest waits as free.
     if (lease.round.job == job && !lease.rest.empty()) AskToShrink(lease, lease.rest.front().begin);
@@ -234,8 +237,8 @@ void Scheduler::Committed(SessionId id, uint32_t slot, RoundKey key, Interval in
   round->committed.Add(interval);
   const double cost = round->plan->Cost(interval);
   Session* session = FindSession(id);
-  if (session != nullptr && busy_seconds >= kShortestMeasurement) {
-    LearnSpeed(*session, slot, key.job, cost / busy_seconds);
+  if (session != nullptr && busy_seconds > 0) {
+    LearnSpeed(*session, slot, key.job, cost / std::max(busy_seconds, kShortestMeasurement));
   }
 }
 
@@ -295,7 +298,8 @@ Orders Scheduler::Exchange(absl::Time now, SessionId id, const WorkerReport& rep
   session->taken_away.clear();  // What it still holds of them is unknown now, and revoked as such.
   NoteHeld(id, *session, report, orders);
   for (size_t i = 0; i < session->slots.size(); ++i) {
-    session->slots[i].free_capacity = i < report.free_capacity.size() ? report.free_capacity[i] : 0;
+    const uint32_t wanted = i < report.free_capacity.size() ? report.free_capacity[i] : 0;
+    session->slots[i].free_capacity = std::min(wanted, kMostLeasesASlot);
   }
   StandingOrders(*session, orders);
   GrantWork(now, id, *session, orders);

@@ -111,6 +111,9 @@ class Scheduler {
   // The orders that would be given now to a worker whose report has not changed (its call is parked).
   Orders Poll(absl::Time now, SessionId session);
 
+  // The session has no call waiting: until its next Exchange it is not among those to wake.
+  void NotListening(SessionId session) { hungry_.erase(session); }
+
   // Expires leases. NextDeadline is when Tick has something to do (InfiniteFuture if never).
   void Tick(absl::Time now);
   absl::Time NextDeadline() const;
@@ -167,6 +170,7 @@ class Scheduler {
 
   Session* FindSession(SessionId session);
   OpenedRound* FindRound(RoundKey key);
+  void CatchUp(Job& job) const;
   void Heard(absl::Time now, SessionId id, Session& session);
   void SetExpiry(SessionId id, Session& session, absl::Time when);
   void Expire(SessionId id, Session& session);
@@ -196,6 +200,7 @@ class Scheduler {
 
   SchedulerOptions options_;
   uint64_t next_lease_ = 1;
+  double virtual_now_ = 0;  // The virtual time of the job that was served last.
   RoundMap rounds_;
   std::map<JobId, Job> jobs_;
   std::map<LeaseId, Lease> leases_;

@@ -135,6 +135,40 @@ TEST_F(SchedulerTest, ALeaseOfAnEarlierEpochIsAdopted) {
   EXPECT_EQ(Free(), "[5, 10)");
 }
 
+TEST_F(SchedulerTest, AnAdoptedLeaseMayBearAnIdThatIsYetToBeGiven) {
+  Open(10);
+  scheduler_.AddSession(now_, kAnna, 1);
+  scheduler_.AddSession(now_, kBert, 1);
+  EXPECT_EQ(Exchange(kAnna, Holding({{{7, 1}, kRound, 0, {0, 2}}})), "");
+  EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.2 slot 0 [2, 6); ");
+  EXPECT_EQ(scheduler_.Inspect(kRound).leases.size(), 2u);
+}
+
+TEST_F(SchedulerTest, AJobThatWasPausedDoesNotCatchUpAtTheCostOfOthers) {
+  const RoundKey other{JobId{2}, 0};
+  Open(1000);
+  Open(1000, {}, other);
+  scheduler_.SetShare(kRound.job, {true, 0, 1});
+  scheduler_.AddSession(now_, kAnna, 1);
+  std::map<RoundKey, int> units;
+  const auto compute = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      const Orders orders = scheduler_.Exchange(now_, kAnna, Idle());
+      ASSERT_EQ(orders.granted.size(), 1u);
+      const Grant& grant = orders.granted[0];
+      ++units[grant.round];
+      scheduler_.Accept(grant.round, grant.interval, grant.lease);
+      scheduler_.Committed(kAnna, 0, grant.round, grant.interval, 10.0 * static_cast<double>(grant.interval.size()));
+    }
+  };
+  compute(20);
+  EXPECT_EQ(units[kRound], 0);
+  scheduler_.SetShare(kRound.job, {false, 0, 1});
+  units.clear();
+  compute(20);
+  EXPECT_NEAR(units[kRound], units[other], 4);
+}
+
 TEST_F(SchedulerTest, ALeaseWhoseWorkIsTakenIsRevoked) {
   Open(10, {{0, 5}});
   scheduler_.AddSession(now_, kAnna, 1);

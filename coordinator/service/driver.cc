@@ -30,6 +30,11 @@ void Driver::Stop() {
     changed_.SignalAll();
   }
   if (timer_.joinable()) timer_.join();
+  {
+    // What is being performed may call observers, who may be gone soon.
+    MutexLock lock(&mutex_);
+    while (performing_) changed_.Wait(&mutex_);
+  }
   AnswerAll(absl::UnavailableError("the coordinator is stopping"));
 }
 
@@ -70,6 +75,7 @@ void Driver::Perform() {
       MutexLock lock(&mutex_);
       if (outgoing_.empty()) {
         performing_ = false;
+        changed_.SignalAll();
         return;
       }
       outbox = std::move(outgoing_.front());
@@ -91,10 +97,17 @@ void Driver::PerformOne(Outbox& outbox) {
   for (const RoundKey key : outbox.rebuilds) ReadForRebuild(key);
   for (const Outbox::Distrust& distrust : outbox.distrusted) RetractAllOf(distrust);
   for (const Outbox::ExchangeAnswer& answer : outbox.exchanges) Answer(answer);
-  if (outbox.collect_blobs && on_blobs_released_) on_blobs_released_();
+  std::function<void(JobId)> on_job_ended;
+  std::function<void()> on_blobs_released;
+  if (outbox.collect_blobs || !outbox.ended_jobs.empty()) {
+    MutexLock lock(&mutex_);
+    on_job_ended = on_job_ended_;
+    on_blobs_released = on_blobs_released_;
+  }
+  if (outbox.collect_blobs && on_blobs_released) on_blobs_released();
   for (const Outbox::RequestAnswer& answer : outbox.requests) Answer(answer);
   for (const JobId job : outbox.ended_jobs) {
-    if (on_job_ended_) on_job_ended_(job);
+    if (on_job_ended) on_job_ended(job);
   }
 }
 
@@ -111,7 +124,7 @@ void Driver::RetractAllOf(const Outbox::Distrust& distrust) {
     if (slice.worker == distrust.worker) intervals.push_back(slice.interval);
   });
   if (!read.ok()) return Fail(read);
-  if (intervals.empty()) return;
+  // Also without any: the job waits for the outcome.
   const CallId call = Await(RequestDone([this](const absl::Status& status, JobId) {
     if (!status.ok()) log_(absl::StrCat("could not retract: ", std::string(status.message())));
   }));
@@ -181,14 +194,20 @@ void Driver::Answer(const Outbox::RequestAnswer& answer) {
 void Driver::Append(std::vector<Fact> facts, std::function<void(const absl::Status&)> done) {
   store_.Append(store_.epoch(), std::move(facts),
                 [this, done = std::move(done)](const absl::Status& status, const std::vector<Verdict>&) {
-                  if (absl::IsAborted(status)) Fail(status);
+                  if (absl::IsAborted(status) || absl::IsDataLoss(status)) Fail(status);
                   done(status);
                 });
 }
 
-void Driver::OnJobEnded(std::function<void(JobId)> observer) { on_job_ended_ = std::move(observer); }
+void Driver::OnJobEnded(std::function<void(JobId)> observer) {
+  MutexLock lock(&mutex_);
+  on_job_ended_ = std::move(observer);
+}
 
-void Driver::OnBlobsReleased(std::function<void()> observer) { on_blobs_released_ = std::move(observer); }
+void Driver::OnBlobsReleased(std::function<void()> observer) {
+  MutexLock lock(&mutex_);
+  on_blobs_released_ = std::move(observer);
+}
 
 void Driver::Fail(const absl::Status& status) {
   MutexLock lock(&mutex_);

@@ -71,8 +71,6 @@ class Driver {
 
   Store& store_;
   const Log log_;
-  std::function<void(JobId)> on_job_ended_;  // Set before Start.
-  std::function<void()> on_blobs_released_;  // Likewise.
 
   mutable Mutex mutex_;
   Core core_ ABSL_GUARDED_BY(mutex_);
@@ -81,6 +79,8 @@ class Driver {
   absl::Time deadline_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(JobId)> on_job_ended_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_blobs_released_ ABSL_GUARDED_BY(mutex_);
   CondVar changed_;
 
   Mutex calls_mutex_;

@@ -262,22 +262,29 @@ grpc::ServerUnaryReactor* JobService::ListTokens(Context* context, const v1::Emp
   return reactor;
 }
 
+std::vector<TokenId> JobService::TokensNamed(const std::string& name_or_id) const {
+  std::vector<TokenId> valid, revoked;
+  uint64_t number = 0;
+  const bool is_number = absl::SimpleAtoi(name_or_id, &number);
+  for (const Tokens::Listed& token : tokens_.List()) {
+    if (is_number && token.created.token == TokenId{number}) return {token.created.token};
+    if (token.created.name == name_or_id) (token.revoked ? revoked : valid).push_back(token.created.token);
+  }
+  if (valid.empty() && !revoked.empty()) return {revoked.back()};
+  return valid;
+}
+
 grpc::ServerUnaryReactor* JobService::RevokeToken(Context* context, const v1::RevokeTokenRequest* request, v1::Empty*) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kAdmin, reactor)) return reactor;
-  std::vector<TokenId> matching;
-  uint64_t number = 0;
-  const bool is_number = absl::SimpleAtoi(request->name_or_id(), &number);
-  for (const Tokens::Listed& token : tokens_.List()) {
-    const bool is_named = token.created.name == request->name_or_id() && !token.revoked;
-    if (is_named || (is_number && token.created.token == TokenId{number})) matching.push_back(token.created.token);
-  }
+  const std::vector<TokenId> matching = TokensNamed(request->name_or_id());
   const auto refuse = [reactor](grpc::StatusCode code, const std::string& why) {
     reactor->Finish(grpc::Status(code, why));
     return reactor;
   };
   if (matching.empty()) {
-    return refuse(grpc::StatusCode::NOT_FOUND, absl::StrCat("there is no token \"", request->name_or_id(), "\""));
+    return refuse(grpc::StatusCode::NOT_FOUND,
+                  absl::StrCat("there is no token \"", request->name_or_id(), "\" (potluck token list shows them)"));
   }
   if (matching.size() > 1) {
     return refuse(grpc::StatusCode::FAILED_PRECONDITION,
@@ -285,13 +292,13 @@ grpc::ServerUnaryReactor* JobService::RevokeToken(Context* context, const v1::Re
                                "\"; revoke by number (potluck token list)"));
   }
   const TokenId id = matching.front();
-  absl::StatusOr<TokenRevoked> revoked = tokens_.Revoke(id, absl::Now());
-  if (!revoked.ok()) {
-    reactor->Finish(ToGrpc(revoked.status()));
-    return reactor;
-  }
-  driver_.Do([id](Core& core, Instant now) { return core.DropSessionsOf(now, id); });
-  driver_.Append({*revoked}, [reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); });
+  const absl::Time now = absl::Now();
+  const absl::Status revoked = tokens_.Revoke(id, now).status();
+  driver_.Do([id](Core& core, Instant then) { return core.DropSessionsOf(then, id); });
+  // Also when it was revoked before: that may not have been stored.
+  driver_.Append({TokenRevoked{id, now}}, [reactor, revoked](const absl::Status& stored) {
+    reactor->Finish(ToGrpc(stored.ok() ? revoked : stored));
+  });
   return reactor;
 }
 

@@ -51,6 +51,8 @@ class JobService final : public v1::Jobs::CallbackService {
   // Runs a request of the core's and finishes the reactor with its outcome.
   void Request(Unary* reactor, std::function<Outbox(Core&, Instant, CallId)> event,
                std::function<void(JobId)> answer = nullptr);
+  // By name (the valid ones, or else one that was revoked) or by number.
+  std::vector<TokenId> TokensNamed(const std::string& name_or_id) const;
   void AddWatch(WatchReactor* watch, JobId job) ABSL_LOCKS_EXCLUDED(mutex_);
   void RemoveWatch(WatchReactor* watch, JobId job) ABSL_LOCKS_EXCLUDED(mutex_);
   void WakeWatches(JobId job) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -52,13 +52,16 @@ void WatchReactor::SetAlarm() {
   alarm_->Set(absl::ToChronoTime(absl::Now() + interval_), [this](bool) { OnAlarm(); });
 }
 
+// Whoever of OnAlarm and OnDone comes last deletes; which of them that is, is decided under the lock.
 void WatchReactor::OnAlarm() {
+  bool is_last = false;
   {
     MutexLock lock(&mutex_);
     alarm_is_set_ = false;
-    Look();
+    is_last = done_;
+    if (!is_last) Look();
   }
-  MaybeDelete();
+  if (is_last) delete this;
 }
 
 void WatchReactor::Wake(bool is_over) {
@@ -89,21 +92,14 @@ void WatchReactor::OnCancel() {
 
 void WatchReactor::OnDone() {
   service_.RemoveWatch(this, job_);
+  bool is_last = false;
   {
     MutexLock lock(&mutex_);
     done_ = true;
     if (alarm_is_set_) alarm_->Cancel();
+    is_last = !alarm_is_set_;
   }
-  MaybeDelete();
-}
-
-// The alarm's callback may still be on its way when gRPC is done with the call, and the other way round.
-void WatchReactor::MaybeDelete() {
-  {
-    MutexLock lock(&mutex_);
-    if (!done_ || alarm_is_set_) return;
-  }
-  delete this;
+  if (is_last) delete this;
 }
 
 }  // namespace potluck

@@ -28,7 +28,6 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::JobStatus> {
   void End(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetAlarm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnAlarm() ABSL_LOCKS_EXCLUDED(mutex_);
-  void MaybeDelete() ABSL_LOCKS_EXCLUDED(mutex_);
 
   JobService& service_;
   const JobId job_{};

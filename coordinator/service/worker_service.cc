@@ -82,7 +82,8 @@ absl::StatusOr<Tokens::Authenticated> RequireRole(const grpc::ServerContextBase&
   const bool is_allowed = token->role == role || (role == Role::kViewer && token->role == Role::kAdmin);
   if (is_allowed) return token;
   return absl::PermissionDeniedError(absl::StrCat("the token \"", token->name, "\" has the role ", NameOf(token->role),
-                                                  "; this needs ", NameOf(role)));
+                                                  "; this needs ",
+                                                  role == Role::kViewer ? "viewer or admin" : NameOf(role)));
 }
 
 grpc::ServerUnaryReactor* WorkerService::Join(grpc::CallbackServerContext* context, const v1::JoinRequest* request,

@@ -15,6 +15,15 @@
 namespace potluck {
 namespace {
 
+// What the original gives out after the copy was made (epochs, job numbers) must not be given out again by a
+// coordinator that goes on from the copy: workers would take the one job for the other.
+absl::Status LeaveRoomForIds(const std::string& copy) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(copy, Database::Mode::kReadWrite);
+  if (!database.ok()) return database.status();
+  (*database)->Execute("UPDATE meta SET value = value + 1000000 WHERE key IN ('epoch', 'last_job')");
+  return (*database)->status();
+}
+
 // Makes `temporary` a complete copy of the database.
 absl::Status CopyDatabase(const std::string& file, const std::string& temporary) {
   unlink(temporary.c_str());
@@ -31,6 +40,7 @@ absl::Status CopyDatabase(const std::string& file, const std::string& temporary)
     return absl::Status((*source)->status().code(),
                         absl::StrCat("cannot write the backup ", temporary, ": ", (*source)->status().message()));
   }
+  if (absl::Status status = LeaveRoomForIds(temporary); !status.ok()) return status;
   return SyncFile(temporary);
 }
 

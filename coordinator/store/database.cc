@@ -43,17 +43,17 @@ absl::Status DatabaseError(int code, const std::string& file, const std::string&
 }  // namespace
 
 absl::Status DamagedDatabase(const std::string& file, absl::string_view found) {
-  return absl::DataLossError(
-      absl::StrCat(file, " is damaged or not a Potluck database (", found,
-                   "); it was left as it is: remove potluck.db-wal and potluck.db-shm and put a backup in its place, or copy what is intact with"
-                   " `sqlite3 ",
-                   file, " .recover | sqlite3 recovered.db`"));
+  return absl::DataLossError(absl::StrCat(file, " is damaged or not a Potluck database (", found,
+                                          "); it was left as it is: remove potluck.db-wal and potluck.db-shm and put a "
+                                          "backup in its place, or copy what is intact with"
+                                          " `sqlite3 ",
+                                          file, " .recover | sqlite3 recovered.db`"));
 }
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& file, Mode mode) {
   // SQLite would silently open a file that cannot be written as a read-only database. Asked without opening it: closing
-  // any descriptor of a file drops all locks that this process has on it (fcntl(2)), SQLite's own among them, and another
-  // process would then take the log away from under a running coordinator.
+  // any descriptor of a file drops all locks that this process has on it (fcntl(2)), SQLite's own among them, and
+  // another process would then take the log away from under a running coordinator.
   if (faccessat(AT_FDCWD, file.c_str(), R_OK | W_OK, AT_EACCESS) != 0) return FileError("open", file, errno);
   sqlite3* handle = nullptr;
   const int code = sqlite3_open_v2(file.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);

@@ -203,7 +203,7 @@ TEST_P(StoreTest, AppendOfAnotherEpochIsRefused) {
 }
 
 TEST_P(StoreTest, DoneMayAppendAgain) {
-  absl::Notification finished;
+  Notification finished;
   std::function<void(uint64_t)> next = [&](uint64_t id) {
     store_->Append(store_->epoch(), {Job(id)}, [&, id](const absl::Status& status, const Verdicts& verdicts) {
       EXPECT_TRUE(status.ok()) << status;

@@ -12,8 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "base/notification.h"
 #include "base/sha256.h"
 #include "coordinator/store/store.h"
 
@@ -48,7 +48,7 @@ struct Answer {
 // Appends and waits.
 inline Answer AppendAndWait(Store& store, Epoch epoch, std::vector<Fact> facts) {
   Answer answer;
-  absl::Notification done;
+  Notification done;
   store.Append(epoch, std::move(facts), [&](const absl::Status& status, const std::vector<Verdict>& verdicts) {
     answer = {status, verdicts};
     done.Notify();

@@ -16,14 +16,15 @@
 namespace potluck::cuda {
 
 // Entry points under the exact (versioned) names that <cuda.h> maps them to.
-#define POTLUCK_CUDA_DRIVER_CALLS(X)                                                                             \
-  X(cuInit)                                                                                                      \
-  X(cuGetErrorString)                                                                                            \
-  X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceTotalMem) X(cuDeviceGetAttribute)              \
-      X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuModuleLoadData)            \
-          X(cuModuleUnload) X(cuModuleGetFunction) X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) \
-              X(cuMemcpyHtoDAsync) X(cuMemcpyDtoH) X(cuMemsetD32Async) X(cuLaunchKernel) X(cuStreamCreate)       \
-                  X(cuStreamDestroy) X(cuStreamSynchronize) X(cuOccupancyMaxActiveBlocksPerMultiprocessor)
+#define POTLUCK_CUDA_DRIVER_CALLS(X)                                                                               \
+  X(cuInit)                                                                                                        \
+  X(cuGetErrorString)                                                                                              \
+  X(cuDeviceGetCount)                                                                                              \
+  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceTotalMem) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)        \
+      X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) \
+          X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoH)       \
+              X(cuMemsetD32Async) X(cuLaunchKernel) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)    \
+                  X(cuOccupancyMaxActiveBlocksPerMultiprocessor)
 
 struct Driver {
 #define POTLUCK_CUDA_DECLARE(name) decltype(&::name) name = nullptr;

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "cli/exit_code.h"
 #include "coordinator/coordinator.h"
 #include "proto/join_string.h"
@@ -174,6 +175,43 @@ TEST_F(AccessTest, ARevokedTokenIsRefused) {
   ExpectOneSentence(Run({"join", worker, "--device", "cpu", "--threads", "1"}), kExitRefused, {"mallory", "revoked"});
   ExpectOneSentence(RunFor(admin_, {"token", "revoke", "eve"}), kExitFailed, {"eve"});
   ExpectOneSentence(RunFor(admin_, {"token", "revoke", "nobody"}), kExitFailed, {"nobody"});
+}
+
+TEST_F(AccessTest, RevokingOnesOwnTokenIsWarnedOf) {
+  const std::string other = NewJoinString("admin", "me");
+  EXPECT_EQ(RunFor(admin_, {"token", "revoke", "worker.join"}).err, "");
+  const Ended own = RunFor(other, {"token", "revoke", "me"});
+  EXPECT_EQ(own.code, kExitOk);
+  EXPECT_EQ(own.out, "me is revoked\n");
+  EXPECT_NE(own.err.find("a restart of the coordinator makes a new admin.join\n"), std::string::npos) << own.err;
+}
+
+TEST_F(AccessTest, AJobWithoutWorkersSaysOnceHowToGetThem) {
+  Program client({"nqueens", "16", "--coordinator", admin_});
+  ASSERT_TRUE(client.WaitForError("waiting for workers")) << client.err();
+  EXPECT_TRUE(client.WaitForError("no worker yet: run `potluck join ...`")) << client.err();
+  absl::SleepFor(absl::Seconds(1));
+  client.Signal(SIGINT);
+  const Ended ended = client.Wait();
+  EXPECT_EQ(ended.code, kExitInterrupted);
+  EXPECT_EQ(ended.err.find("no worker yet"), ended.err.rfind("no worker yet")) << ended.err;
+}
+
+TEST_F(AccessTest, WorkersOfOneNameAreCounted) {
+  const Words join = {"join", worker_, "--device", "cpu", "--threads", "1", "--name"};
+  std::vector<std::unique_ptr<Program>> workers;
+  for (const char* name : {"twin", "twin", "single"}) {
+    Words arguments = join;
+    arguments.insert(arguments.end(), {name, "--installation", absl::StrCat("number-", workers.size())});
+    workers.push_back(std::make_unique<Program>(arguments));
+  }
+  const auto joined = [&] {
+    return nlohmann::json::parse(RunFor(admin_, {"workers", "list", "--json"}).out)["workers"].size();
+  };
+  for (int i = 0; i < 100 && joined() < 3; ++i) absl::SleepFor(absl::Milliseconds(100));
+  EXPECT_EQ(RunFor(admin_, {"workers", "drain", "twin"}).out, "2 workers named twin are draining\n");
+  EXPECT_EQ(RunFor(admin_, {"workers", "drain", "single"}).out, "single is draining\n");
+  for (const auto& worker : workers) EXPECT_EQ(worker->Wait().code, kExitOk) << worker->err();
 }
 
 TEST_F(AccessTest, AnExpiredTokenIsRefused) {

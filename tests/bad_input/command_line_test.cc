@@ -1,12 +1,15 @@
 // What a user can mistype: each time one sentence that names the field, the value and what is allowed, and code 2.
 #include <gtest/gtest.h>
+#include <signal.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "cli/exit_code.h"
 #include "tests/bad_input/program.h"
 
@@ -38,10 +41,11 @@ std::vector<Case> Commands() {
   return {
       {{"nqueens"},
        {"--local-workers", "--threads", "--algorithm", "--dispatch", "--coordinator", "--patience", "--name",
-        "--priority", "--weight", "--verbose", "--json"}},
+        "--priority", "--weight", "--verbose", "--json", "--slice-seconds"}},
       {{"serve"}, {"--state", "--listen", "--public", "--lease", "--retain", "--log-format", "--log-level"}},
       {{"join"},
-       {"--name", "--threads", "--device", "--dispatch", "--when-idle", "--metered", "--ends-in", "--exit-when-idle"}},
+       {"--name", "--threads", "--device", "--dispatch", "--when-idle", "--metered", "--ends-in", "--exit-when-idle",
+        "--installation", "--slice-seconds"}},
       {{"jobs", "list"}, on_coordinator},
       {{"jobs", "show"}, on_coordinator},
       {{"jobs", "watch"}, with({"--patience"})},
@@ -57,7 +61,7 @@ std::vector<Case> Commands() {
       {{"token", "revoke"}, on_coordinator},
       {{"backup"}, {}},
       {{"bench", "nqueens"}, {"--n", "--algorithm", "--device", "--dispatch", "--threads", "--json"}},
-      {{"bench", "coordinator"}, {"--workers", "--batch", "--seconds", "--json"}},
+      {{"bench", "coordinator"}, {"--workers", "--batch", "--seconds", "--directory", "--json", "--serve"}},
   };
 }
 
@@ -110,6 +114,7 @@ TEST(CommandLineTest, AnUnknownCommandIsToldTheNearest) {
       {{"bench", "nqueen"}, {"\"nqueen\"", "nearest is nqueens"}},
       {{}, {"the command after `potluck` is missing", "potluck --help"}},
       {{"jobs"}, {"the command after `potluck jobs` is missing", "potluck jobs --help"}},
+      {{"jobs", "--coordinator", "x"}, {"after `potluck jobs` is missing", "\"--coordinator\"", "list, show, watch"}},
       {{"n\x1b[31mq"}, {"is not a command"}},
   });
 }
@@ -181,8 +186,39 @@ TEST(CommandLineTest, HelpOfTheProgramListsEveryCommandAndTheExitCodes) {
   for (const Case& command : Commands()) {
     EXPECT_NE(help.out.find(absl::StrCat("\n  ", command.arguments[0])), std::string::npos) << command.arguments[0];
   }
+  EXPECT_NE(help.out.find("\n  executor   started by join, for one device\n"), std::string::npos) << help.out;
   for (const char* code : {"2 a command", "3 the coordinator", "4 no protocol", "5 it refuses", "130 interrupted"}) {
     EXPECT_NE(help.out.find(code), std::string::npos) << code;
+  }
+}
+
+TEST(CommandLineTest, AResultThatCannotBeWrittenIsAFailure) {
+  for (const Words& arguments :
+       std::vector<Words>{{"--version"}, {"nqueens", "6", "--json"}, {"bench", "nqueens", "--n", "6"}}) {
+    const Ended ended = RunPotluck(arguments, {.output = "/dev/full"});
+    ExpectOneSentence(ended, kExitFailed,
+                      {"the result could not be written to standard output: No space left on device"});
+  }
+}
+
+TEST(CommandLineTest, ABenchmarkWithoutGpuIsTold) {
+  const Ended ended = RunPotluck({"bench", "nqueens", "--n", "6", "--device", "cuda"});
+  if (ended.code == kExitOk) GTEST_SKIP() << "this machine has a GPU";
+  ExpectOneSentence(ended, kExitFailed, {"no GPU can be used"});
+  EXPECT_EQ(ended.err.find("CPU is used instead"), std::string::npos) << ended.err;
+}
+
+TEST(CommandLineTest, AnInterruptedBenchmarkLeavesNothingBehind) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const TemporaryDirectory directory;
+    Program bench({"bench", "coordinator", "--workers", "4", "--seconds", "60", "--directory", directory.path()});
+    const auto is_empty = [&] { return std::filesystem::is_empty(directory.path()); };
+    for (int i = 0; i < 1000 && is_empty(); ++i) absl::SleepFor(absl::Milliseconds(10));
+    ASSERT_FALSE(is_empty());
+    absl::SleepFor(absl::Milliseconds(signal == SIGINT ? 1000 : 0));  // At work, or just starting.
+    bench.Signal(signal);
+    ExpectOneSentence(bench.Wait(), kExitInterrupted, {"interrupted"});
+    EXPECT_TRUE(is_empty());
   }
 }
 

@@ -111,6 +111,9 @@ Program::Program(const std::vector<std::string>& arguments, const ProgramOptions
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+  if (!options.output.empty()) {
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, options.output.c_str(), O_WRONLY, 0);
+  }
   posix_spawn_file_actions_adddup2(&actions, err[1], STDERR_FILENO);
   const int error =
       posix_spawn(&pid_, POTLUCK_PROGRAM, &actions, nullptr, Pointers(words).data(), Pointers(environment).data());

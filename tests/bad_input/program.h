@@ -37,6 +37,7 @@ std::map<std::string, std::string> ReadDirectory(const std::string& path);
 struct ProgramOptions {
   std::string input = "";                               // What standard input holds.
   std::map<std::string, std::string> environment = {};  // Besides what every program gets.
+  std::string output = "";                              // A file to be standard output; empty: it is kept.
 };
 
 // What a program that has ended left.

@@ -101,14 +101,36 @@ TEST(ServeTest, APortInUseIsNamed) {
 
 TEST(ServeTest, AnAddressThatCannotBeListenedOnIsNamed) {
   const TemporaryDirectory directory;
-  for (const char* address : {"nonsense", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", "::1:80", "192.0.2.1:0"}) {
+  for (const char* address :
+       {"nonsense", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", "::1:80", "[::1:80", "a b:1"}) {
     SCOPED_TRACE(address);
-    const Ended ended = RunPotluck(Serve(directory / "state", address));
-    ExpectOneSentence(ended, ended.code == kExitUsage ? kExitUsage : kExitFailed, {address});
+    ExpectOneSentence(RunPotluck(Serve(directory / "state", address)), kExitUsage,
+                      {absl::StrCat("--listen is \"", address, "\""), "HOST:PORT"});
+    EXPECT_NE(access((directory / "state").c_str(), F_OK), 0);
   }
+  ExpectOneSentence(RunPotluck(Serve(directory / "state", "192.0.2.1:0")), kExitFailed, {"192.0.2.1:0"});
   ExpectOneSentence(
       RunPotluck({"serve", "--state", directory / "state", "--listen", "127.0.0.1:0", "--public", "here"}), kExitUsage,
       {"--public", "'here'", "port"});
+}
+
+TEST(ServeTest, AJoinStringThatNamesNoMachineIsWarnedOf) {
+  const TemporaryDirectory directory;
+  const std::string warning = "warning: the join strings name no address";
+  for (const char* address : {"0.0.0.0:0", "[::]:0", ":0"}) {
+    Program serve(Serve(directory / "state", address));
+    ASSERT_TRUE(serve.WaitForError("listening")) << address;
+    EXPECT_TRUE(serve.WaitForError("--public")) << address << serve.err();
+    EXPECT_NE(serve.err().find(warning), std::string::npos) << serve.err();
+    serve.Signal(SIGINT);
+    EXPECT_EQ(serve.Wait().code, kExitOk);
+  }
+  Words arguments = Serve(directory / "state", "0.0.0.0:0");
+  arguments.insert(arguments.end(), {"--public", "example.org:443"});
+  Program serve(arguments);
+  ASSERT_TRUE(serve.WaitForError("listening"));
+  serve.Signal(SIGINT);
+  EXPECT_EQ(serve.Wait().err.find(warning), std::string::npos);
 }
 
 TEST(ServeTest, ALockedStateDirectoryNamesWhoHasIt) {

@@ -64,8 +64,8 @@ void Simulation::CheckNobodyStarves() {
     } else if (!worker.idle_since) {
       worker.idle_since = now_;
     } else if (now_ - *worker.idle_since > kLongestIdle) {
-      Fail(absl::StrCat("worker ", i, " starves while there is free work: ", worker.calls.size(), " calls, seq ", worker.seq,
-                        worker.book.HasNews() ? ", with news" : "", DescribeRounds()));
+      Fail(absl::StrCat("worker ", i, " starves while there is free work: ", worker.calls.size(), " calls, seq ",
+                        worker.seq, worker.book.HasNews() ? ", with news" : "", DescribeRounds()));
     }
   }
 }
@@ -93,7 +93,8 @@ void Simulation::CheckResults() {
         stored_set.Add(slice.interval);
         count += slice.interval.size();
       });
-      if (count != plan->size || stored_set != IntervalSet{{0, plan->size}}) Fail("the ledger does not cover a round exactly once");
+      if (count != plan->size || stored_set != IntervalSet{{0, plan->size}})
+        Fail("the ledger does not cover a round exactly once");
     }
     if (stored.ended.result != PayloadOf(expected)) Fail("the total is wrong");
   }
@@ -105,8 +106,8 @@ std::string Simulation::DescribeRounds() const {
     const std::optional<JobView> view = job.id && core_ ? core_->Find(*job.id) : std::nullopt;
     if (!view) continue;
     const RoundState state = core_->scheduler().Inspect({*job.id, view->round});
-    absl::StrAppend(&text, "; job ", ToString(*job.id), " round ", view->round, " free ", ToString(state.free), " pending ",
-                    ToString(state.pending), " leases ", state.leases.size());
+    absl::StrAppend(&text, "; job ", ToString(*job.id), " round ", view->round, " free ", ToString(state.free),
+                    " pending ", ToString(state.pending), " leases ", state.leases.size());
   }
   return text;
 }

@@ -182,11 +182,13 @@ void Simulation::Receive(size_t i, const ExchangeReply& reply) {
     outcome_.overlaps += answer.verdict == SliceVerdict::kOverlap;
     if (answer.verdict == SliceVerdict::kInvalid) Fail(absl::StrCat("refused as invalid: ", answer.message));
     if (answer.verdict == SliceVerdict::kDisagreement) Fail("honest workers are said to disagree");
-    if (calm_ && answer.verdict != SliceVerdict::kCommitted) Fail("a slice was not counted although nothing went wrong");
+    if (calm_ && answer.verdict != SliceVerdict::kCommitted)
+      Fail("a slice was not counted although nothing went wrong");
   }
   const LeaseBook::Actions actions = worker.book.Apply(sent, reply);
   outcome_.shrinks += reply.orders.shrunk.size();
-  for (const Shrink& shrink : actions.shrink) worker.book.Shrunk(shrink.lease, shrink.end, std::max(shrink.end, worker.claimed));
+  for (const Shrink& shrink : actions.shrink)
+    worker.book.Shrunk(shrink.lease, shrink.end, std::max(shrink.end, worker.claimed));
   for (const LeaseId lease : actions.cancel) {
     if (worker.running != lease) continue;
     ++worker.run;
