@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 deploy/setup.sh >&2
 cmake --preset release >&2
-cmake --build --preset release >&2
+cmake --build --preset release --target potluck >&2
 
 printf 'demo: build/release/potluck nqueens 16 --local-workers 2 %s\n' "$*" >&2
 exec build/release/potluck nqueens 16 --local-workers 2 "$@"
