@@ -1,6 +1,7 @@
 #include "coordinator/front_door.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -356,6 +357,7 @@ TEST(ListenerTest, AMalformedAddressIsSaid) {
 }
 
 TEST(ListenerTest, AHostNameIsListenedOnAtEachOfItsAddressesWithOnePort) {
+  if (gethostbyname("localhost") == nullptr) GTEST_SKIP() << "this machine does not know the name localhost";
   absl::StatusOr<Listener> listener = Listen("localhost:0");
   ASSERT_TRUE(listener.ok()) << listener.status();
   EXPECT_GT(listener->port, 0);
