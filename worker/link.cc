@@ -1,6 +1,7 @@
 #include "worker/link.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -41,20 +42,22 @@ v1::JoinRequest ToWire(const Hello& hello) {
 
 }  // namespace
 
-struct Link::JoinCall {
-  v1::JoinRequest request;
-  v1::JoinReply reply;
+struct Link::Call {
+  std::shared_ptr<Connection> connection;
+  grpc::ClientContext context;
+  v1::JoinRequest join_request;
+  v1::JoinReply join_reply;
+  v1::ExchangeRequest exchange_request;
+  v1::ExchangeReply exchange_reply;
+  bool is_over = false;  // Guarded by the link's mutex.
 };
 
-struct Link::ExchangeCall {
-  v1::ExchangeRequest request;
-  v1::ExchangeReply reply;
-};
+Link::Link(JoinString join) : join_(std::move(join)) {}
 
 Link::~Link() {
   Cancel();
   MutexLock lock(&mutex_);
-  while (calls_ > 0) changed_.Wait(&mutex_);
+  while (in_flight_ > 0) changed_.Wait(&mutex_);
 }
 
 void Link::Reconnect() {
@@ -65,69 +68,83 @@ void Link::Reconnect() {
 
 std::string Link::address() const { return join_.addresses[next_address_]; }
 
-absl::Status Link::Prepare(grpc::ClientContext& context, absl::Duration deadline) {
+absl::StatusOr<Link::Call*> Link::Prepare(absl::Duration deadline) {
+  ForgetFinishedCalls();
   if (!stub_) {
     absl::StatusOr<Connection> connection = Connect(join_, {.address = next_address_});
     if (!connection.ok()) return connection.status();
     connection_ = std::make_shared<Connection>(*std::move(connection));
     stub_ = v1::Workers::NewStub(connection_->channel);
   }
-  Authorize(context, join_.token);
-  context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+  Call& call = *calls_.emplace_back(std::make_unique<Call>());
+  call.connection = connection_;
+  Authorize(call.context, join_.token);
+  call.context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
   MutexLock lock(&mutex_);
-  ++calls_;
-  return absl::OkStatus();
+  ++in_flight_;
+  return &call;
 }
 
-void Link::CallOver() {
+void Link::CallOver(Call& call) {
   MutexLock lock(&mutex_);
-  if (--calls_ == 0) changed_.SignalAll();
+  call.is_over = true;
+  if (--in_flight_ == 0) changed_.SignalAll();
+}
+
+void Link::ForgetFinishedCalls() {
+  std::list<std::unique_ptr<Call>> finished;
+  MutexLock lock(&mutex_);
+  for (auto it = calls_.begin(); it != calls_.end();) {
+    const auto next = std::next(it);
+    if ((*it)->is_over) finished.splice(finished.end(), calls_, it);
+    it = next;
+  }
 }
 
 void Link::Join(const Hello& hello, Joined done) {
-  context_ = std::make_shared<grpc::ClientContext>();
-  if (absl::Status prepared = Prepare(*context_, kJoinDeadline); !prepared.ok()) return done(prepared, {});
-  auto call = std::make_shared<JoinCall>();
-  call->request = ToWire(hello);
-  stub_->async()->Join(
-      context_.get(), &call->request, &call->reply,
-      [this, call, context = context_, connection = connection_, done = std::move(done)](const grpc::Status& status) {
-        Welcome welcome;
-        absl::Status outcome;
-        if (!status.ok()) {
-          outcome = Explain(*connection, status);
-        } else if (!call->reply.has_joined()) {
-          outcome = RefusalStatus(call->reply.refused());
-        } else {
-          welcome.session = SessionId{call->reply.joined().session()};
-          welcome.longest_hold = absl::Milliseconds(call->reply.joined().longest_hold_ms());
-        }
-        done(outcome, welcome);
-        CallOver();
-      });
+  absl::StatusOr<Call*> prepared = Prepare(kJoinDeadline);
+  if (!prepared.ok()) return done(prepared.status(), {});
+  Call* const call = *prepared;
+  call->join_request = ToWire(hello);
+  stub_->async()->Join(&call->context, &call->join_request, &call->join_reply,
+                       [this, call, done = std::move(done)](const grpc::Status& status) {
+                         Welcome welcome;
+                         absl::Status outcome;
+                         const v1::JoinReply& reply = call->join_reply;
+                         if (!status.ok()) {
+                           outcome = Explain(*call->connection, status);
+                         } else if (!reply.has_joined()) {
+                           outcome = RefusalStatus(reply.refused());
+                         } else {
+                           welcome.session = SessionId{reply.joined().session()};
+                           welcome.longest_hold = absl::Milliseconds(reply.joined().longest_hold_ms());
+                         }
+                         done(outcome, welcome);
+                         CallOver(*call);
+                       });
 }
 
 void Link::Exchange(const ExchangeRequest& request, absl::Duration deadline, Exchanged done) {
-  context_ = std::make_shared<grpc::ClientContext>();
-  if (absl::Status prepared = Prepare(*context_, deadline); !prepared.ok()) return done(prepared, {});
-  auto call = std::make_shared<ExchangeCall>();
-  call->request = potluck::ToWire(request);
-  stub_->async()->Exchange(
-      context_.get(), &call->request, &call->reply,
-      [this, call, context = context_, connection = connection_, done = std::move(done)](const grpc::Status& status) {
-        if (!status.ok()) {
-          done(Explain(*connection, status), {});
-        } else if (absl::StatusOr<ExchangeReply> reply = FromWire(call->reply); reply.ok()) {
-          done(absl::OkStatus(), *reply);
-        } else {
-          done(reply.status(), {});
-        }
-        CallOver();
-      });
+  absl::StatusOr<Call*> prepared = Prepare(deadline);
+  if (!prepared.ok()) return done(prepared.status(), {});
+  Call* const call = *prepared;
+  call->exchange_request = potluck::ToWire(request);
+  stub_->async()->Exchange(&call->context, &call->exchange_request, &call->exchange_reply,
+                           [this, call, done = std::move(done)](const grpc::Status& status) {
+                             if (!status.ok()) {
+                               done(Explain(*call->connection, status), {});
+                             } else if (absl::StatusOr<ExchangeReply> reply = FromWire(call->exchange_reply);
+                                        reply.ok()) {
+                               done(absl::OkStatus(), *reply);
+                             } else {
+                               done(reply.status(), {});
+                             }
+                             CallOver(*call);
+                           });
 }
 
 void Link::Cancel() {
-  if (context_) context_->TryCancel();
+  if (!calls_.empty()) calls_.back()->context.TryCancel();
 }
 
 }  // namespace potluck

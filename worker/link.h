@@ -5,11 +5,13 @@
 #pragma once
 
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "proto/exchange.h"
@@ -37,7 +39,7 @@ class Link {
   using Joined = std::function<void(const absl::Status&, const Welcome&)>;
   using Exchanged = std::function<void(const absl::Status&, const ExchangeReply&)>;
 
-  explicit Link(JoinString join) : join_(std::move(join)) {}
+  explicit Link(JoinString join);
   ~Link();
 
   // Drops the connection; the next call makes a new one, to the next address, resolved anew.
@@ -51,19 +53,21 @@ class Link {
   void Cancel();
 
  private:
-  struct JoinCall;
-  struct ExchangeCall;
-  absl::Status Prepare(grpc::ClientContext& context, absl::Duration deadline);
-  void CallOver() ABSL_LOCKS_EXCLUDED(mutex_);
+  struct Call;
+  // A call to be made, or why none can be. What it holds is freed by this object's thread, once it is over: gRPC cannot
+  // destroy a channel on one of its own threads, and a context may hold the last reference to one.
+  absl::StatusOr<Call*> Prepare(absl::Duration deadline);
+  void CallOver(Call& call) ABSL_LOCKS_EXCLUDED(mutex_);
+  void ForgetFinishedCalls() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const JoinString join_;
   size_t next_address_ = 0;
   std::shared_ptr<Connection> connection_;
   std::unique_ptr<v1::Workers::Stub> stub_;
-  std::shared_ptr<grpc::ClientContext> context_;  // Of the latest call.
+  std::list<std::unique_ptr<Call>> calls_;  // The latest is the last.
   Mutex mutex_;
   CondVar changed_;
-  size_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace potluck
