@@ -1,5 +1,4 @@
-// The monotonic clock, as a time whose zero means nothing. It goes on while the machine sleeps: leases and deadlines
-// are about what others can rely on.
+// The two clocks that are never set, as times whose zero means nothing. They differ when the machine sleeps.
 #pragma once
 
 #include <time.h>
@@ -8,10 +7,16 @@
 
 namespace potluck {
 
-inline absl::Time MonotonicNow() {
+inline absl::Time ReadClock(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
+  clock_gettime(clock, &now);
   return absl::TimeFromTimespec(now);
 }
+
+// Goes on while the machine sleeps: for leases and deadlines, which are about what others can rely on.
+inline absl::Time MonotonicNow() { return ReadClock(CLOCK_BOOTTIME); }
+
+// Stands still while the machine sleeps: for limits on what this machine itself does, which cannot do it asleep.
+inline absl::Time AwakeNow() { return ReadClock(CLOCK_MONOTONIC); }
 
 }  // namespace potluck

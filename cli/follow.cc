@@ -1,11 +1,11 @@
 #include "cli/follow.h"
 
 #include <algorithm>
-#include <chrono>
 #include <random>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/clock.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "kernels/nqueens/payload.h"
@@ -18,10 +18,8 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(200);
 constexpr absl::Duration kHintDelay = absl::Seconds(2);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
 
-absl::Duration MonotonicNow() { return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch()); }
-
 ProgressSample Sample(const v1::JobStatus& status) {
-  ProgressSample sample{.at = MonotonicNow(),
+  ProgressSample sample{.at = AwakeNow() - absl::UnixEpoch(),
                         .done_cost = status.committed_cost(),
                         .total_cost = status.cost(),
                         .rate_hint = status.rate()};
@@ -65,11 +63,11 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
   std::minstd_rand random(std::random_device{}());
   v1::JobStatus last;
   Progress progress;
-  absl::Duration heard = MonotonicNow();
+  absl::Time heard = AwakeNow();
   absl::Duration pause = kFirstPause;
   bool away = false;
   bool connected = false;
-  const absl::Duration begun = MonotonicNow();
+  const absl::Time begun = AwakeNow();
   bool hint_due = waits_for_others;
   const auto visit = [&](const v1::JobStatus& status) {
     if (away) display.Say("the coordinator is back");
@@ -81,7 +79,7 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
     const bool paused = status.state() == v1::JobStatus::PAUSED;
     const bool without_workers = status.workers() == 0 && !(status.committed_cost() > 0) && !paused;
     hint_due &= without_workers;
-    if (hint_due && MonotonicNow() - begun > kHintDelay) {
+    if (hint_due && AwakeNow() - begun > kHintDelay) {
       display.Say(
           "no worker yet: run `potluck join ...` with the coordinator's worker.join on every machine that shall "
           "compute");
@@ -92,14 +90,14 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
   while (true) {
     connected = false;
     const absl::Status status = client.Watch(job, visit);
-    if (connected) heard = MonotonicNow();
+    if (connected) heard = AwakeNow();
     if (HasEnded(last)) {
       display.Clear();
       return last;
     }
     if (absl::Status reason = interrupt.reason(); !reason.ok()) return reason;
     if (!IsPassing(status)) return status;
-    const absl::Duration silent = MonotonicNow() - heard;
+    const absl::Duration silent = AwakeNow() - heard;
     if (silent > patience) {
       return absl::UnavailableError(absl::StrCat("gave up on job ", job, " after ", TimeText(silent),
                                                  " without the coordinator: ", std::string(status.message())));

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/notification.h"
 #include "coordinator/front_door.h"
 #include "coordinator/identity.h"
 #include "coordinator/service/blob_keeper.h"
@@ -54,7 +55,7 @@ class Coordinator::Impl {
     if (absl::Status status = Listen(); !status.ok()) return status;
     options_.core.scheduler.epoch = store_->epoch();
     driver_ = std::make_unique<Driver>(options_.core, options_.planners, *store_, options_.log);
-    if (absl::Status status = driver_->Recover(*contents); !status.ok()) return status;
+    driver_->Recover(*contents);
     if (absl::Status status = OpenBlobs(); !status.ok()) return status;
     if (absl::Status status = MakeJoinStrings(); !status.ok()) return status;
     StartServices();
@@ -154,17 +155,12 @@ class Coordinator::Impl {
       if (!created.ok()) return created.status();
       secret = created->secret;
       absl::Status stored;
-      Mutex mutex;
-      CondVar done;
-      bool is_done = false;
+      Notification is_stored;
       driver_->Append({created->fact}, [&](const absl::Status& status) {
-        MutexLock lock(&mutex);
         stored = status;
-        is_done = true;
-        done.Signal();
+        is_stored.Notify();
       });
-      MutexLock lock(&mutex);
-      while (!is_done) done.Wait(&mutex);
+      is_stored.WaitForNotification();
       if (!stored.ok()) return stored;
     }
     out = JoinStringFor(secret);

@@ -1,4 +1,5 @@
 #include "worker/child_process.h"
+#include "base/clock.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -11,7 +12,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -69,10 +69,6 @@ class SpawnSetup {
 };
 
 }  // namespace
-
-absl::Time MonotonicNow() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
 
 int PollMilliseconds(absl::Duration limit) {
   if (limit == absl::InfiniteDuration()) return -1;
@@ -132,10 +128,10 @@ std::optional<std::string> ChildProcess::WaitForExit(absl::Duration limit) {
   if (ended_) return ended_;
   // Without a pidfd, the closing of the child's end of the socket announces its end.
   pollfd watched{pidfd_ >= 0 ? pidfd_ : fd_, static_cast<short>(pidfd_ >= 0 ? POLLIN : POLLRDHUP), 0};
-  const absl::Time deadline = MonotonicNow() + limit;
+  const absl::Time deadline = AwakeNow() + limit;
   int ready = 0;
   do {
-    ready = poll(&watched, 1, PollMilliseconds(deadline - MonotonicNow()));
+    ready = poll(&watched, 1, PollMilliseconds(deadline - AwakeNow()));
   } while (ready < 0 && errno == EINTR);
   if (ready <= 0) return std::nullopt;
   int status = 0;

@@ -19,8 +19,6 @@
 
 namespace potluck {
 
-// A clock that is never set, for limits; its zero is arbitrary.
-absl::Time MonotonicNow();
 // Milliseconds for poll(): rounded up, -1 for ever.
 int PollMilliseconds(absl::Duration limit);
 

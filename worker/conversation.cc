@@ -172,8 +172,8 @@ void Session::ConnectionLost(const absl::Status& status) {
   if (!is_lost_) {
     Say(absl::StrCat(std::string(status.message()), "; trying again",
                      was_joined_ ? ", and computing on meanwhile" : ""));
+    drain_deadline_ = MonotonicNow() + kDrainPatience;
   }
-  if (!is_lost_) drain_deadline_ = MonotonicNow() + kDrainPatience;
   is_lost_ = true;
   next_try_ = MonotonicNow() + wait;
   talk_ = Talk::kWaiting;

@@ -19,6 +19,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/clock.h"
 #include "kernels/workload/registry.h"
 #include "worker/child_process.h"
 
@@ -138,11 +139,11 @@ std::string RunProbe(const DeviceRequest& request, const std::string& plugin, st
     AddNote(std::string(child.status().message()), note);
     return "";
   }
-  const absl::Time deadline = MonotonicNow() + request.probe_limit;
+  const absl::Time deadline = AwakeNow() + request.probe_limit;
   std::string output;
   while (output.size() < kMaxProbeBytes) {
     pollfd watched{child->fd(), POLLIN, 0};
-    const int ready = poll(&watched, 1, PollMilliseconds(deadline - MonotonicNow()));
+    const int ready = poll(&watched, 1, PollMilliseconds(deadline - AwakeNow()));
     if (ready < 0 && errno == EINTR) continue;
     if (ready <= 0) {
       AddNote(absl::StrCat("The GPU driver did not answer within ", absl::FormatDuration(request.probe_limit),
@@ -157,7 +158,7 @@ std::string RunProbe(const DeviceRequest& request, const std::string& plugin, st
     if (got <= 0) break;
     output.append(buffer, static_cast<size_t>(got));
   }
-  const std::string end = child->WaitForExit(deadline - MonotonicNow()).value_or("did not end");
+  const std::string end = child->WaitForExit(deadline - AwakeNow()).value_or("did not end");
   if (end != "exited with status 0") {
     AddNote(absl::StrCat("The search for GPUs ", end, "; run nvidia-smi to see whether the driver works."), note);
   }

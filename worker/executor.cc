@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "worker/child_process.h"
 #include "worker/executor_main.h"
 #include "worker/frames.h"
@@ -63,7 +64,7 @@ class Executor::Loop {
       orders.clear();
       if (!go_on) break;
       CheckLimits();
-      if (child_ == nullptr && MonotonicNow() >= restart_at_) Start();
+      if (child_ == nullptr && AwakeNow() >= restart_at_) Start();
       StartNextRun();
       Wait();
     }
@@ -96,7 +97,7 @@ class Executor::Loop {
     const auto run = Find(lease);
     if (run == runs_.end() || run->cancelled()) return;
     if (run->sent) {
-      run->cancel_by = MonotonicNow() + options_.cancel_limit;
+      run->cancel_by = AwakeNow() + options_.cancel_limit;
       Send({.kind = FrameKind::kCancel, .lease = lease});
       return;
     }
@@ -122,7 +123,7 @@ class Executor::Loop {
       return;
     }
     child_ = std::make_unique<ChildProcess>(*std::move(child));
-    start_by_ = MonotonicNow() + options_.start_limit;
+    start_by_ = AwakeNow() + options_.start_limit;
   }
 
   // Kills the child for what it did.
@@ -141,7 +142,7 @@ class Executor::Loop {
     greeted_ = ready_ = false;
     ++deaths_;
     const absl::Duration pause = options_.back_off ? options_.back_off(deaths_) : DefaultBackOff(deaths_);
-    restart_at_ = MonotonicNow() + pause;
+    restart_at_ = AwakeNow() + pause;
     // A run that waits goes on in the next child, unless there may never be one.
     const absl::Status over = absl::AbortedError(status.message());
     while (!runs_.empty() && (runs_.front().sent || !was_ready)) FrontIsOver(over);
@@ -167,13 +168,13 @@ class Executor::Loop {
       }
       Send({.kind = FrameKind::kRun, .lease = run.lease, .interval = run.rest});
       run.sent = true;
-      speak_by_ = MonotonicNow() + options_.silence_limit;
+      speak_by_ = AwakeNow() + options_.silence_limit;
     }
   }
 
   void CheckLimits() {
     if (child_ == nullptr) return;
-    const absl::Time now = MonotonicNow();
+    const absl::Time now = AwakeNow();
     const PendingRun* const run = Current();
     if (!ready_) {
       if (now >= start_by_) {
@@ -224,7 +225,7 @@ class Executor::Loop {
     pollfd watched[2] = {{executor_.wake_fd_, POLLIN, 0}, {-1, POLLIN, 0}};
     if (child_ != nullptr)
       watched[1] = {child_->fd(), static_cast<short>(outbox_.empty() ? POLLIN : POLLIN | POLLOUT), 0};
-    if (poll(watched, 2, PollMilliseconds(NextDeadline() - MonotonicNow())) <= 0) return;
+    if (poll(watched, 2, PollMilliseconds(NextDeadline() - AwakeNow())) <= 0) return;
     if ((watched[1].revents & POLLOUT) != 0) Flush();
     if ((watched[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) Read();
   }
@@ -263,7 +264,7 @@ class Executor::Loop {
       self_test_ = frame.text.empty() ? absl::OkStatus() : absl::FailedPreconditionError(frame.text);
       events_.OnReady({self_test_, absl::Seconds(frame.seconds), child_->pid()});
     } else if (PendingRun* const run = Current(); ready_ && run != nullptr && run->lease == frame.lease) {
-      speak_by_ = MonotonicNow() + options_.silence_limit;
+      speak_by_ = AwakeNow() + options_.silence_limit;
       HandleOfRun(*run, std::move(frame));
     } else {
       Kill("it spoke of a run that it does not have.");

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "worker/child_process.h"
 #include "worker/executor.h"
@@ -46,13 +47,13 @@ class Recorder : public ExecutorEvents {
 
   // Waits for an event that starts so, after those already waited for, and returns it; "" when it does not come.
   std::string WaitFor(const std::string& start) {
-    const absl::Time deadline = MonotonicNow() + kPatience;
+    const absl::Time deadline = AwakeNow() + kPatience;
     MutexLock lock(&mutex_);
     while (true) {
       for (; seen_ < events_.size(); ++seen_) {
         if (events_[seen_].rfind(start, 0) == 0) return events_[seen_++];
       }
-      if (!added_.WaitFor(&mutex_, deadline - MonotonicNow()) && MonotonicNow() >= deadline) {
+      if (!added_.WaitFor(&mutex_, deadline - AwakeNow()) && AwakeNow() >= deadline) {
         ADD_FAILURE() << "No event \"" << start << "\".";
         return "";
       }

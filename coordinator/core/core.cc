@@ -40,7 +40,8 @@ void Core::SendUntilStored(Outbox& outbox, std::vector<Fact> facts, Append appen
 // ---- Joining and leaving
 
 absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox) {
-  if (quarantined_.contains(request.installation)) {
+  if (const auto known = worker_by_installation_.find(request.installation);
+      known != worker_by_installation_.end() && quarantined_.contains(known->second)) {
     return absl::PermissionDeniedError(
         absl::StrCat("worker ", request.name,
                      " is quarantined: it sent impossible results; check that machine's memory "
@@ -136,8 +137,9 @@ Outbox Core::Exchange(Instant now, CallId call, ExchangeRequest request) {
       Answer(session, outbox);
     } else if (session.appends == 0) {
       FinishExchange(now, request.session, outbox);
-    }
-    return outbox;  // Else the store has yet to answer: this call will hear of it.
+    }  // Else the store has yet to answer: this call will hear of it.
+    Wake(now, outbox);
+    return outbox;
   }
   session.seq = request.seq;
   session.answered = false;
@@ -220,31 +222,27 @@ void Core::Strike(SessionId id, const std::string& sentence, Outbox& outbox) {
   if (it == sessions_.end()) return;
   Session& session = it->second;
   outbox.log.push_back(absl::StrCat("refused a slice of worker ", session.joined.name, ": ", sentence));
-  if (++session.refused == kStrikes) quarantined_.insert(session.joined.installation);
+  if (++session.refused == kStrikes) quarantined_.insert(session.worker);
 }
 
-// Called when nothing of the worker's is on its way to the store: what it handed in so far is done again by others.
+// What it handed in so far is done again by others.
 void Core::Quarantine(SessionId id, Outbox& outbox) {
   const Session& session = sessions_.at(id);
   outbox.log.push_back(absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes,
                                     " impossible slices; what it handed in of unfinished jobs is done again"));
-  for (auto& [job_id, job] : jobs_) {
-    if (job.ended || job.ending || !job.round) continue;
-    job.rebuilding = true;  // It must not end before that is settled.
-    outbox.distrusted.push_back({job.key(), session.worker});
-  }
+  for (auto& [job_id, job] : jobs_) DistrustSlices(job, session.worker, outbox);
   RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"), outbox);
 }
 
 void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
   Session& session = sessions_.at(id);
   if (!session.append_failure.ok()) {
-    // Not acknowledged: the worker keeps its slices and sends them again under a new seq.
+    // Not acknowledged: the worker keeps its slices and sends them again.
     session.answered = true;
     if (session.call) Answer(session, outbox, session.append_failure);
     return;
   }
-  if (quarantined_.contains(session.joined.installation)) return Quarantine(id, outbox);
+  if (quarantined_.contains(session.worker)) return Quarantine(id, outbox);
   if (!session.connected) return;  // Nobody would hear the answer; the same seq sent again comes here once more.
   if (session.drain) session.report.draining = true;
   session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);
@@ -326,8 +324,8 @@ Outbox Core::Stored(Instant now, uint64_t id, const absl::Status& status, const 
     SlicesStored(now, append, status, verdicts, outbox);
   } else {
     if (append.call) outbox.requests.push_back({*append.call, status, append.job});
-    const auto& next = status.ok() ? append.then : append.otherwise;
-    if (next) next(now, outbox);
+    if (status.ok() && append.then) append.then(now, outbox, verdicts);
+    if (!status.ok() && append.otherwise) append.otherwise(now, outbox);
     if (!status.ok()) outbox.log.push_back(absl::StrCat("could not be stored: ", std::string(status.message())));
   }
   Wake(now, outbox);
@@ -383,6 +381,10 @@ SliceVerdict Core::SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdic
   scheduler_.Committed(slice.session, slice.slot, fact.key, fact.interval, fact.busy_seconds);
   if (const absl::Status merged = MergeSlice(*job, fact, worker_names_[fact.worker]); !merged.ok()) {
     End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
+  }
+  // It was on its way to the store when its worker was quarantined.
+  if (quarantined_.contains(fact.worker) && !sessions_.contains(slice.session)) {
+    DistrustSlices(*job, fact.worker, outbox);
   }
   return SliceVerdict::kCommitted;
 }

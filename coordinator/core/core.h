@@ -68,6 +68,9 @@ class Core {
   Outbox Retract(Instant now, CallId call, RoundKey key, const std::vector<Interval>& intervals,
                  const std::string& reason);
 
+  // The answer to an Outbox::Distrust: which committed slices of the round are that worker's.
+  Outbox RetractDistrusted(Instant now, const Outbox::Distrust& distrust, const std::vector<Interval>& intervals);
+
   // ---- The world
   Outbox Stored(Instant now, uint64_t append, const absl::Status& status, const std::vector<Verdict>& verdicts);
   Outbox Tick(Instant now);
@@ -119,7 +122,7 @@ class Core {
   struct Append {
     std::vector<SliceOnItsWay> slices;
     // For everything else: what to do once it is durable, and whom to answer.
-    std::function<void(Instant, Outbox&)> then;
+    std::function<void(Instant, Outbox&, const std::vector<Verdict>&)> then;
     std::function<void(Instant, Outbox&)> otherwise;  // ... if it could not be stored.
     std::optional<CallId> call;
     JobId job{};
@@ -136,6 +139,7 @@ class Core {
   SliceVerdict SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdict, Outbox& outbox);
   void FinishExchange(Instant now, SessionId id, Outbox& outbox);
   void Quarantine(SessionId id, Outbox& outbox);
+  void DistrustSlices(Job& job, WorkerId worker, Outbox& outbox);
   void Strike(SessionId id, const std::string& sentence, Outbox& outbox);
   void RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox);
   void Wake(Instant now, Outbox& outbox);
@@ -162,7 +166,7 @@ class Core {
   std::set<std::pair<absl::Time, SessionId>> holds_;  // Parked calls by when they must be answered.
   std::map<std::string, WorkerId> worker_by_installation_;
   std::map<WorkerId, std::string> worker_names_;
-  std::set<std::string> quarantined_;  // Installations.
+  std::set<WorkerId> quarantined_;
   std::map<uint64_t, Append> appends_;
   std::multimap<absl::Time, std::function<void(Instant, Outbox&)>> later_;  // Monotonic.
   uint64_t next_append_ = 1;

@@ -81,7 +81,7 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
   Append append;
   append.call = call;
   append.job = id;
-  append.then = [this, id, round = *std::move(*round)](Instant, Outbox&) {
+  append.then = [this, id, round = *std::move(*round)](Instant, Outbox&, const std::vector<Verdict>&) {
     Job& opened_job = jobs_.at(id);
     opened_job.is_new = false;
     opened_job.round = round;
@@ -102,7 +102,7 @@ void Core::OpenRound(Job& job, IntervalSet committed) {
 // Called whenever all of the open round may be committed: goes on to the next round, or ends the job.
 void Core::Advance(Instant now, Job& job, Outbox& outbox) {
   if (job.ending || job.ended || !job.round) return;
-  if (job.retractions_on_their_way > 0 || job.rebuilding) return;  // The round will not be complete after all.
+  if (job.distrusts > 0 || job.retractions_on_their_way > 0 || job.rebuilding) return;  // Not complete after all.
   const std::string state = job.planner->State();
   Result<std::optional<Round>> next = job.planner->NextRound();
   if (!next.ok()) return End(now, job, JobOutcome::kFailed, next.status().message(), std::nullopt, outbox);
@@ -115,7 +115,7 @@ void Core::Advance(Instant now, Job& job, Outbox& outbox) {
   const RoundOpened opened{{id, round.number}, round.plan->Size(), round.durability, state, now.wall};
   Append append;
   append.job = id;
-  append.then = [this, id, round](Instant, Outbox&) {
+  append.then = [this, id, round](Instant, Outbox&, const std::vector<Verdict>&) {
     Job* opened_job = FindJob(id);
     if (opened_job == nullptr || opened_job->ending) return;
     opened_job->round = round;
@@ -134,7 +134,7 @@ void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& mes
   Append append;
   append.call = call;
   append.job = id;
-  append.then = [this, id, ended](Instant, Outbox& later) {
+  append.then = [this, id, ended](Instant, Outbox& later, const std::vector<Verdict>&) {
     Job* job_then = FindJob(id);
     if (job_then == nullptr) return;
     scheduler_.CloseRound(job_then->key());
@@ -186,7 +186,7 @@ void Core::DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox) {
   Append append;
   append.call = call;
   append.job = id;
-  append.then = [this, id](Instant, Outbox& later) {
+  append.then = [this, id](Instant, Outbox& later, const std::vector<Verdict>&) {
     const Job* deleted = FindJob(id);
     later.collect_blobs = deleted == nullptr || !deleted->blobs.empty();
     unreadable_jobs_.erase(id);
@@ -227,7 +227,7 @@ Outbox Core::Change(Instant now, CallId call, JobId id, const Settings& settings
   Append append;
   append.call = call;
   append.job = id;
-  append.then = [this, id, changed](Instant, Outbox&) {
+  append.then = [this, id, changed](Instant, Outbox&, const std::vector<Verdict>&) {
     Job* job_then = FindJob(id);
     if (job_then == nullptr) return;
     job_then->settings = changed;
@@ -249,22 +249,37 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, const std::vector<I
   append.call = call;
   append.job = key.job;
   ++job->retractions_on_their_way;
-  append.then = [this, key, intervals](Instant, Outbox& later) {
+  append.then = [this, key, intervals](Instant, Outbox& later, const std::vector<Verdict>& verdicts) {
     Job& job_then = jobs_.at(key.job);
     --job_then.retractions_on_their_way;
     job_then.rebuilding = true;
-    for (const Interval interval : intervals) scheduler_.Retract(key, interval);
+    for (size_t i = 0; i < intervals.size(); ++i) {
+      // What is not committed with exactly these bounds (any more) stays as it is.
+      if (verdicts[i] == Verdict::kStored) scheduler_.Retract(key, intervals[i]);
+    }
     later.rebuilds.push_back(key);  // Which also goes on with the job, if it waited for this.
-  };
-  append.otherwise = [this, key](Instant failed_at, Outbox& later) {
-    Job& job_then = jobs_.at(key.job);
-    --job_then.retractions_on_their_way;
-    job_then.rebuilding = false;
-    if (scheduler_.IsComplete(key)) Advance(failed_at, job_then, later);
   };
   std::vector<Fact> facts;
   for (const Interval interval : intervals) facts.push_back(SliceRetracted{key, interval, reason, now.wall});
-  Send(outbox, std::move(facts), std::move(append));
+  // The job must not end with them, however long the store cannot take that.
+  SendUntilStored(outbox, std::move(facts), std::move(append));
+  return outbox;
+}
+
+void Core::DistrustSlices(Job& job, WorkerId worker, Outbox& outbox) {
+  if (job.ended || job.ending || !job.round) return;
+  ++job.distrusts;  // It must not end before that is settled.
+  outbox.distrusted.push_back({job.key(), worker});
+}
+
+Outbox Core::RetractDistrusted(Instant now, const Outbox::Distrust& distrust, const std::vector<Interval>& intervals) {
+  Job* job = FindJob(distrust.round.job);
+  if (job == nullptr) return {};
+  --job->distrusts;
+  if (!intervals.empty())
+    return Retract(now, CallId{}, distrust.round, intervals, "the worker sent impossible results");
+  Outbox outbox;
+  if (scheduler_.IsComplete(job->key())) Advance(now, *job, outbox);
   return outbox;
 }
 

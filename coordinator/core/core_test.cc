@@ -47,7 +47,7 @@ class CoreTest : public testing::Test {
       facts_.ForEachSlice(distrust.round, [&](const SliceCommitted& slice) {
         if (slice.worker == distrust.worker) intervals.push_back(slice.interval);
       });
-      if (!intervals.empty()) Handle(core_->Retract(now_, CallId{5000}, distrust.round, intervals, "found wrong"));
+      Handle(core_->RetractDistrusted(now_, distrust, intervals));
     }
     for (const RoundKey key : outbox.rebuilds) {
       std::vector<SliceCommitted> slices;
@@ -242,6 +242,44 @@ TEST_F(CoreTest, WhatAQuarantinedWorkerHandedInIsDoneAgain) {
   ReportedSlice corrupt = Slice({6, 7});
   corrupt.digest.clear();
   EXPECT_EQ(Exchange(2, Request(2, {Slice({0, 4}), corrupt, corrupt, corrupt})), "PERMISSION_DENIED");
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
+  EXPECT_EQ(ToString(core_->scheduler().Inspect(kRound).free), "[0, 8)");
+}
+
+TEST_F(CoreTest, AJobDoesNotEndWithSlicesOfAQuarantinedWorkerAlthoughTheStoreCannotTakeTheirRetraction) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  ReportedSlice corrupt = Slice({6, 7});
+  corrupt.digest.clear();
+  hold_store_ = true;
+  Handle(core_->Exchange(now_, CallId{2}, Request(2, {Slice({0, 8}), corrupt, corrupt, corrupt})));
+  const Outbox::AppendFacts slices = held_.at(0);
+  held_.clear();
+  Store(slices);  // All that the job needs is counted now; its retraction is on its way.
+  ASSERT_EQ(held_.size(), 1u);
+  Handle(core_->Stored(now_, held_[0].id, absl::ResourceExhaustedError("the disk is full"), {}));
+  held_.clear();
+  EXPECT_EQ(core_->Find(JobId{1})->state, JobState::kRunning);
+  hold_store_ = false;
+  now_.monotonic += absl::Seconds(5);  // It is tried again.
+  Handle(core_->Tick(now_));
+  EXPECT_EQ(core_->Find(JobId{1})->state, JobState::kRunning);
+  EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
+  EXPECT_EQ(ToString(core_->scheduler().Inspect(kRound).free), "[0, 8)");
+}
+
+TEST_F(CoreTest, ASliceOnItsWayWhenItsWorkerIsQuarantinedIsRetractedToo) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  hold_store_ = true;
+  Handle(core_->Exchange(now_, CallId{2}, Request(2, {Slice({0, 4})})));
+  hold_store_ = false;
+  ReportedSlice corrupt = Slice({6, 7});
+  corrupt.digest.clear();
+  EXPECT_EQ(Exchange(3, Request(3, {corrupt, corrupt, corrupt})), "PERMISSION_DENIED");
+  Store(held_.at(0));
   EXPECT_EQ(core_->Find(JobId{1})->committed, 0u);
   EXPECT_EQ(ToString(core_->scheduler().Inspect(kRound).free), "[0, 8)");
 }

@@ -28,6 +28,7 @@ struct Job {
   std::unique_ptr<Planner> planner;
   std::optional<Round> round;           // The open one; none when it has ended or waits for the store to open it.
   IntervalSet merged;                   // Of the open round: what the planner holds.
+  size_t distrusts = 0;                 // Workers found wrong whose slices are being looked for.
   size_t retractions_on_their_way = 0;  // To the store.
   bool rebuilding = false;              // What is merged is to be read anew from the ledger.
   bool is_new = false;                  // Submitted, and not stored yet.

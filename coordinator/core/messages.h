@@ -95,7 +95,7 @@ struct Outbox {
   std::vector<AppendFacts> appends;
   std::vector<ExchangeAnswer> exchanges;
   std::vector<RequestAnswer> requests;
-  // A worker was found wrong: read which slices of the round are its own and call Core::Retract with them.
+  // A worker was found wrong: read which slices of the round are its own and call Core::RetractDistrusted.
   struct Distrust {
     RoundKey round;
     WorkerId worker{};

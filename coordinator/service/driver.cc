@@ -14,9 +14,8 @@ Driver::~Driver() { Stop(); }
 
 Instant Driver::Now() { return {MonotonicNow(), absl::Now()}; }
 
-absl::Status Driver::Recover(const StoreContents& contents) {
+void Driver::Recover(const StoreContents& contents) {
   Do([&contents](Core& core, Instant now) { return core.Recover(now, contents); });
-  return absl::OkStatus();
 }
 
 void Driver::Start() {
@@ -124,13 +123,7 @@ void Driver::RetractAllOf(const Outbox::Distrust& distrust) {
     if (slice.worker == distrust.worker) intervals.push_back(slice.interval);
   });
   if (!read.ok()) return Fail(read);
-  // Also without any: the job waits for the outcome.
-  const CallId call = Await(RequestDone([this](const absl::Status& status, JobId) {
-    if (!status.ok()) log_(absl::StrCat("could not retract: ", std::string(status.message())));
-  }));
-  Do([&](Core& core, Instant now) {
-    return core.Retract(now, call, distrust.round, intervals, "the worker sent impossible results");
-  });
+  Do([&](Core& core, Instant now) { return core.RetractDistrusted(now, distrust, intervals); });
 }
 
 void Driver::KeepDeadlines() {

@@ -27,7 +27,7 @@ class Driver {
   ~Driver();  // Stops.
 
   // Takes over what the store holds; before Start.
-  absl::Status Recover(const StoreContents& contents);
+  void Recover(const StoreContents& contents);
   void Start();
   // No event has an effect any more; waiting calls are answered as unavailable.
   void Stop();

@@ -339,7 +339,6 @@ void JobService::WakeWatches(JobId job) {
 
 void JobService::Stop() {
   MutexLock lock(&mutex_);
-  stopped_ = true;
   for (const auto& [job, watch] : watches_) watch->Wake(/*is_over=*/true);
 }
 

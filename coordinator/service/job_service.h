@@ -63,7 +63,6 @@ class JobService final : public v1::Jobs::CallbackService {
   BlobKeeper& blobs_;
   const JoinStringMaker join_string_;
   Mutex mutex_;
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::multimap<JobId, WatchReactor*> watches_ ABSL_GUARDED_BY(mutex_);
 };
 
