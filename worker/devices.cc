@@ -16,11 +16,10 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/clock.h"
-#include "kernels/workload/registry.h"
+#include "kernels/cpu/dispatch.h"
 #include "worker/child_process.h"
 
 namespace potluck {
@@ -84,16 +83,13 @@ std::string Architecture() {
 #endif
 }
 
-DeviceSpec CpuDevice(const DeviceRequest& request) {
-  const std::vector<std::string> paths = DispatchNames();
+DeviceSpec CpuDevice(const DeviceRequest& request, Dispatch dispatch) {
   DeviceSpec cpu;
   cpu.threads = request.threads > 0 ? request.threads : UsableThreads();
-  cpu.dispatch = request.dispatch;
+  cpu.dispatch = ToString(dispatch);
   cpu.name = CpuName();
   cpu.memory_bytes = UsableMemory();
-  // Where there is but one path, "auto" is that one.
-  const std::string& path = request.dispatch == "auto" && paths.size() == 1 ? paths.front() : request.dispatch;
-  cpu.numerics_class = absl::StrCat("cpu/", path, "/", Architecture());
+  cpu.numerics_class = absl::StrCat("cpu/", cpu.dispatch, "/", Architecture());
   return cpu;
 }
 
@@ -105,12 +101,8 @@ absl::Status CheckRequest(const DeviceRequest& request) {
     return absl::InvalidArgumentError(
         absl::StrCat("threads is ", request.threads, "; allowed: 0 (all cores) to 4096."));
   }
-  const std::vector<std::string> paths = DispatchNames();
-  if (request.dispatch != "auto" && std::find(paths.begin(), paths.end(), request.dispatch) == paths.end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("dispatch is \"", request.dispatch, "\"; allowed: auto, ", absl::StrJoin(paths, ", "), "."));
-  }
-  return absl::OkStatus();
+  const Result<Dispatch> dispatch = ChooseDispatch(request.dispatch);
+  return dispatch.ok() ? absl::OkStatus() : absl::InvalidArgumentError(dispatch.status().message());
 }
 
 void AddNote(const std::string& sentence, std::string& note) {
@@ -204,7 +196,7 @@ std::vector<DeviceSpec> ParseProbe(const std::string& output, const std::string&
 absl::StatusOr<FoundDevices> FindDevices(const DeviceRequest& request) {
   if (const absl::Status checked = CheckRequest(request); !checked.ok()) return checked;
   FoundDevices found;
-  found.cpu = CpuDevice(request);
+  found.cpu = CpuDevice(request, *ChooseDispatch(request.dispatch));
   if (request.device != "cpu") {
     const std::string plugin = request.plugin.empty() ? PluginBeside(ProgramOf(request)) : request.plugin;
     const std::string output = RunProbe(request, plugin, found.gpu_note);

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/match.h"
+
 namespace potluck {
 namespace {
 
@@ -94,7 +96,7 @@ TEST(DevicesTest, WrongRequestsNameFieldValueAndWhatIsAllowed) {
   EXPECT_EQ(FindDevices(request).status().message(), "threads is 5000; allowed: 0 (all cores) to 4096.");
   request = Request("cpu", "");
   request.dispatch = "warp";
-  EXPECT_EQ(FindDevices(request).status().message(), "dispatch is \"warp\"; allowed: auto, scalar.");
+  EXPECT_TRUE(absl::StartsWith(FindDevices(request).status().message(), "dispatch is \"warp\"; allowed: auto, "));
 }
 
 TEST(DevicesTest, ProbeOutputThatIsNotOursIsSaid) {

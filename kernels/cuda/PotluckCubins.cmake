@@ -74,8 +74,8 @@ set(_blobs "")
 set(_rows "")
 set(_cubins)
 file(GLOB _device_headers CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/math/*.h"
-     "${CMAKE_CURRENT_SOURCE_DIR}/nqueens/search.h" "${CMAKE_CURRENT_SOURCE_DIR}/nqueens/run_cuda.h")
-foreach(_kernel IN ITEMS nqueens:nqueens/run_cuda.cu)
+     "${CMAKE_CURRENT_SOURCE_DIR}/nqueens/backtracking/search.h" "${CMAKE_CURRENT_SOURCE_DIR}/nqueens/backtracking/run_cuda.h")
+foreach(_kernel IN ITEMS nqueens:nqueens/backtracking/run_cuda.cu)
   string(REGEX MATCH "^([a-z]+):(.*)$" _ "${_kernel}")
   set(_name ${CMAKE_MATCH_1})
   set(_source "${CMAKE_CURRENT_SOURCE_DIR}/${CMAKE_MATCH_2}")
@@ -106,7 +106,7 @@ add_library(potluck_cuda MODULE
   cuda/driver.cc
   cuda/find_cubin.cc
   cuda/plugin.cc
-  nqueens/run_cuda.cc
+  nqueens/backtracking/run_cuda.cc
   "${CMAKE_CURRENT_BINARY_DIR}/cubins.cc")
 target_link_libraries(potluck_cuda PRIVATE potluck_kernels)
 target_include_directories(potluck_cuda SYSTEM PRIVATE "${_cuda_include}")

@@ -8,8 +8,8 @@
 
 #include "kernels/cuda/cubins.h"
 #include "kernels/cuda/driver.h"
-#include "kernels/nqueens/run_cuda_host.h"
-#include "kernels/nqueens/slice_runner.h"
+#include "kernels/nqueens/backtracking/run_cuda_host.h"
+#include "kernels/nqueens/backtracking/slice_runner.h"
 
 struct PotluckCudaRunner {
   std::unique_ptr<potluck::nqueens::SliceRunner> runner;

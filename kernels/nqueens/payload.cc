@@ -1,6 +1,6 @@
 #include "kernels/nqueens/payload.h"
 
-#include "kernels/nqueens/prefix.h"
+#include "kernels/nqueens/backtracking/prefix.h"
 #include "kernels/workload/fields.h"
 
 namespace potluck::nqueens {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/nqueens/payload.h"
-#include "kernels/nqueens/slice_runner.h"
+#include "kernels/nqueens/backtracking/slice_runner.h"
 
 namespace potluck::nqueens {
 

@@ -1,8 +1,9 @@
 #include "kernels/workload/registry.h"
 
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cuda/gpu_runner.h"
-#include "kernels/nqueens/plan.h"
-#include "kernels/nqueens/run_cpu.h"
+#include "kernels/nqueens/backtracking/plan.h"
+#include "kernels/nqueens/runner.h"
 
 namespace potluck {
 namespace {
@@ -32,10 +33,9 @@ Result<std::unique_ptr<Runner>> MakeCpuRunner(std::string_view workload, const C
     return Status::Error("threads is " + std::to_string(options.threads) + "; allowed: 1 to " +
                          std::to_string(kMaxThreads) + ".");
   }
-  if (options.dispatch != "auto" && options.dispatch != "scalar") {
-    return Status::Error("dispatch is \"" + options.dispatch + "\"; allowed: auto, " + Join(DispatchNames()) + ".");
-  }
-  if (workload == kQueens) return std::unique_ptr<Runner>(nqueens::MakeCpuRunner(options.threads));
+  const Result<Dispatch> dispatch = ChooseDispatch(options.dispatch);
+  if (!dispatch.ok()) return dispatch.status();
+  if (workload == kQueens) return nqueens::MakeCpuRunner(options.threads, *dispatch);
   return UnknownWorkload(workload);
 }
 
@@ -45,6 +45,11 @@ Result<std::unique_ptr<Runner>> MakeGpuRunner(std::string_view workload, const s
 }
 
 std::vector<std::string> WorkloadNames() { return {std::string(kQueens)}; }
-std::vector<std::string> DispatchNames() { return {"scalar"}; }
+
+std::vector<std::string> DispatchNames() {
+  std::vector<std::string> names;
+  for (const Dispatch dispatch : AllDispatches()) names.emplace_back(ToString(dispatch));
+  return names;
+}
 
 }  // namespace potluck

@@ -25,8 +25,10 @@ TEST(RegistryTest, UnknownWorkloadIsNamedWithTheAllowedOnes) {
 }
 
 TEST(RegistryTest, UnknownDispatchAndThreadCountAreRefused) {
-  EXPECT_EQ(MakeCpuRunner("nqueens", CpuOptions{1, "warp"}).status().message(),
-            "dispatch is \"warp\"; allowed: auto, scalar.");
+  EXPECT_TRUE(MakeCpuRunner("nqueens", CpuOptions{1, "warp"})
+                  .status()
+                  .message()
+                  .starts_with("dispatch is \"warp\"; allowed: auto, "));
   EXPECT_EQ(MakeCpuRunner("nqueens", CpuOptions{0}).status().message(), "threads is 0; allowed: 1 to 4096.");
 }
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/nqueens/payload.h"
-#include "kernels/nqueens/prefix.h"
+#include "kernels/nqueens/backtracking/prefix.h"
 #include "kernels/workload/planner.h"
 
 namespace potluck::nqueens {

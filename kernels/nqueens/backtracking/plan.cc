@@ -1,4 +1,4 @@
-#include "kernels/nqueens/plan.h"
+#include "kernels/nqueens/backtracking/plan.h"
 
 #include <algorithm>
 #include <bit>

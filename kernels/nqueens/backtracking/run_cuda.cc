@@ -1,4 +1,4 @@
-#include "kernels/nqueens/run_cuda_host.h"
+#include "kernels/nqueens/backtracking/run_cuda_host.h"
 
 #include <algorithm>
 #include <chrono>
@@ -7,8 +7,8 @@
 
 #include "kernels/cuda/cubins.h"
 #include "kernels/cuda/driver.h"
-#include "kernels/nqueens/run_cuda.h"
-#include "kernels/nqueens/slice_runner.h"
+#include "kernels/nqueens/backtracking/run_cuda.h"
+#include "kernels/nqueens/backtracking/slice_runner.h"
 
 namespace potluck::nqueens {
 namespace {

@@ -1,4 +1,4 @@
-#include "kernels/nqueens/slice_runner.h"
+#include "kernels/nqueens/backtracking/slice_runner.h"
 
 #include <algorithm>
 #include <chrono>

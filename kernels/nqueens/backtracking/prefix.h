@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/nqueens/search.h"
+#include "kernels/nqueens/backtracking/search.h"
 #include "kernels/workload/interval.h"
 
 namespace potluck::nqueens {

@@ -1,8 +1,8 @@
-#include "kernels/nqueens/run_cpu.h"
+#include "kernels/nqueens/backtracking/run_cpu.h"
 
 #include <atomic>
 
-#include "kernels/nqueens/search.h"
+#include "kernels/nqueens/backtracking/search.h"
 #include "kernels/workload/parallel.h"
 
 namespace potluck::nqueens {
@@ -117,7 +117,7 @@ Status CpuEngine::Finish(std::span<RankCounts> counts, const std::function<bool(
   return Status();
 }
 
-std::unique_ptr<SliceRunner> MakeCpuRunner(int threads) {
+std::unique_ptr<SliceRunner> MakeBacktrackingRunner(int threads, Dispatch /*dispatch*/) {
   return std::make_unique<SliceRunner>(std::make_unique<CpuEngine>(threads));
 }
 

@@ -1,4 +1,4 @@
-#include "kernels/nqueens/run_cpu.h"
+#include "kernels/nqueens/backtracking/run_cpu.h"
 
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ Counts CountBoard(SliceRunner& runner, int n, uint32_t depth = 0) {
 }
 
 void ExpectPublishedTotals(int first, int last) {
-  const auto runner = MakeCpuRunner(kThreads);
+  const auto runner = MakeBacktrackingRunner(kThreads, Dispatch::kScalar);
   for (int n = first; n <= last; ++n) {
     const Counts counts = CountBoard(*runner, n);
     EXPECT_EQ(counts.solutions, *KnownSolutions(n)) << n;
@@ -42,7 +42,7 @@ TEST(RunCpuTest, LongBoardSeventeenReachesItsPublishedTotals) {
 }
 
 TEST(RunCpuTest, TotalsDoNotDependOnThePrefixDepth) {
-  const auto runner = MakeCpuRunner(kThreads);
+  const auto runner = MakeBacktrackingRunner(kThreads, Dispatch::kScalar);
   for (int n = 4; n <= 11; ++n) {
     const Counts expected = CountBoard(*runner, n);
     for (int depth = 1; depth <= MaxPrefixDepth(n); ++depth) {
@@ -55,8 +55,8 @@ TEST(RunCpuTest, TotalsDoNotDependOnThePrefixDepth) {
 
 TEST(RunCpuTest, RandomPartitionsOfTheRanksGiveTheSameSumAndChecksum) {
   const int n = kSanitized ? 11 : 13;
-  const auto one = MakeCpuRunner(1);
-  const auto many = MakeCpuRunner(kThreads);
+  const auto one = MakeBacktrackingRunner(1, Dispatch::kScalar);
+  const auto many = MakeBacktrackingRunner(kThreads, Dispatch::kScalar);
   for (SliceRunner* runner : {one.get(), many.get()}) {
     ASSERT_TRUE(runner->Open(Encode(Spec{static_cast<uint32_t>(n)})).ok());
   }
@@ -75,7 +75,7 @@ TEST(RunCpuTest, RandomPartitionsOfTheRanksGiveTheSameSumAndChecksum) {
 }
 
 TEST(RunCpuTest, SelfTestPassesAndKeepsTheOpenRound) {
-  const auto runner = MakeCpuRunner(2);
+  const auto runner = MakeBacktrackingRunner(2, Dispatch::kScalar);
   ASSERT_TRUE(runner->Open(Encode(Spec{9})).ok());
   const uint64_t size = runner->table().size();
   const Status status = runner->SelfTest();
@@ -85,7 +85,7 @@ TEST(RunCpuTest, SelfTestPassesAndKeepsTheOpenRound) {
 }
 
 TEST(RunCpuTest, CancelBeforeTheStartReportsNothing) {
-  const auto runner = MakeCpuRunner(2);
+  const auto runner = MakeBacktrackingRunner(2, Dispatch::kScalar);
   ASSERT_TRUE(runner->Open(Encode(Spec{12})).ok());
   RunControl control({0, 100});
   control.Cancel();
@@ -96,7 +96,7 @@ TEST(RunCpuTest, CancelBeforeTheStartReportsNothing) {
 
 TEST(RunCpuTest, CancelInTheMiddleStopsWithoutReportingTheSlice) {
   // One rank of this board would take hours: the run ends only because it is cancelled.
-  const auto runner = MakeCpuRunner(2);
+  const auto runner = MakeBacktrackingRunner(2, Dispatch::kScalar);
   ASSERT_TRUE(runner->Open(Encode(Spec{28})).ok());
   std::atomic<int> polls{0};
   const Steering steering{[](uint64_t, uint64_t wanted) { return wanted; }, [&] { return ++polls > 10; }};
@@ -108,7 +108,7 @@ TEST(RunCpuTest, CancelInTheMiddleStopsWithoutReportingTheSlice) {
 }
 
 TEST(RunCpuTest, ShrunkIntervalEndsWhereItWasShrunk) {
-  const auto runner = MakeCpuRunner(2);
+  const auto runner = MakeBacktrackingRunner(2, Dispatch::kScalar);
   ASSERT_TRUE(runner->Open(Encode(Spec{12})).ok());
   RunControl control({0, 2000});
   uint64_t shrunk = 0;
@@ -126,7 +126,7 @@ TEST(RunCpuTest, ShrunkIntervalEndsWhereItWasShrunk) {
 }
 
 TEST(RunCpuTest, RunNeedsAnOpenRoundAndAnIntervalInsideIt) {
-  const auto runner = MakeCpuRunner(1);
+  const auto runner = MakeBacktrackingRunner(1, Dispatch::kScalar);
   RunControl control({0, 1});
   const SliceSink ignore = [](Interval, std::string_view, double) {};
   EXPECT_EQ(runner->Run({0, 1}, control, RunOptions{}, ignore).message(),

@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "kernels/nqueens/slice_runner.h"
+#include "kernels/nqueens/backtracking/slice_runner.h"
 #include "kernels/workload/status.h"
 
 namespace potluck::nqueens {

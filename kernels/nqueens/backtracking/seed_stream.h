@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "kernels/nqueens/prefix.h"
-#include "kernels/nqueens/search.h"
+#include "kernels/nqueens/backtracking/prefix.h"
+#include "kernels/nqueens/backtracking/search.h"
 #include "kernels/workload/interval.h"
 
 namespace potluck::nqueens {

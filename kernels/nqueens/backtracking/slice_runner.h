@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "kernels/nqueens/payload.h"
-#include "kernels/nqueens/prefix.h"
-#include "kernels/nqueens/seed_stream.h"
+#include "kernels/nqueens/backtracking/prefix.h"
+#include "kernels/nqueens/backtracking/seed_stream.h"
 #include "kernels/workload/runner.h"
 
 namespace potluck::nqueens {

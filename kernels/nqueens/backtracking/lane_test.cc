@@ -4,9 +4,9 @@
 
 #include <random>
 
-#include "kernels/nqueens/run_cpu.h"
-#include "kernels/nqueens/run_cuda.h"
-#include "kernels/nqueens/search.h"
+#include "kernels/nqueens/backtracking/run_cpu.h"
+#include "kernels/nqueens/backtracking/run_cuda.h"
+#include "kernels/nqueens/backtracking/search.h"
 #include "kernels/nqueens/test_util.h"
 
 namespace potluck::nqueens {
@@ -92,7 +92,7 @@ template <typename Diagonal>
 void ExpectGridAgreesWithCpu(int n, uint32_t depth, int max_rows, uint64_t most_ranks, int trials) {
   const std::string round = Encode(Spec{static_cast<uint32_t>(n), kBacktracking, depth});
   SliceRunner grid(std::make_unique<EmulatedGrid<Diagonal>>(3, 64, max_rows));
-  const auto cpu = MakeCpuRunner(2);
+  const auto cpu = MakeBacktrackingRunner(2, Dispatch::kScalar);
   ASSERT_TRUE(grid.Open(round).ok());
   ASSERT_TRUE(cpu->Open(round).ok());
   const uint64_t size = cpu->table().size();

@@ -1,7 +1,7 @@
-// Kernel entries of the N-Queens search: each GPU thread is an UndoLane (kernels/nqueens/search.h) that fetches seed
+// Kernel entries of the N-Queens search: each GPU thread is an UndoLane (kernels/nqueens/backtracking/search.h) that fetches seed
 // after seed. Launches and copies are in run_cuda.cc. Compiled by NVRTC or nvcc; no standard headers.
-#include "kernels/nqueens/run_cuda.h"
-#include "kernels/nqueens/search.h"
+#include "kernels/nqueens/backtracking/run_cuda.h"
+#include "kernels/nqueens/backtracking/search.h"
 
 namespace potluck::nqueens {
 

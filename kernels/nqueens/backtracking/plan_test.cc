@@ -1,4 +1,4 @@
-#include "kernels/nqueens/plan.h"
+#include "kernels/nqueens/backtracking/plan.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <random>
 
 #include "kernels/nqueens/known.h"
-#include "kernels/nqueens/run_cpu.h"
+#include "kernels/nqueens/backtracking/run_cpu.h"
 #include "kernels/nqueens/test_util.h"
 
 namespace potluck::nqueens {
@@ -86,7 +86,7 @@ TEST(PlanTest, EveryBoardOpens) {
 TEST(PlannerTest, OneRoundMergedFromSlicesGivesThePublishedTotals) {
   for (const uint32_t n : {1u, 2u, 3u, 8u, 12u}) {
     OpenPlanner open = Open(n);
-    const auto runner = MakeCpuRunner(2);
+    const auto runner = MakeBacktrackingRunner(2, Dispatch::kScalar);
     ASSERT_TRUE(runner->Open(open.round.payload).ok());
     const Interval all{0, open.round.plan->Size()};
     EXPECT_FALSE(open.planner->NextRound().ok());

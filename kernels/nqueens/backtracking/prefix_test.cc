@@ -1,4 +1,4 @@
-#include "kernels/nqueens/prefix.h"
+#include "kernels/nqueens/backtracking/prefix.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <random>
 
 #include "kernels/nqueens/payload.h"
-#include "kernels/nqueens/seed_stream.h"
+#include "kernels/nqueens/backtracking/seed_stream.h"
 
 namespace potluck::nqueens {
 namespace {

@@ -1,4 +1,4 @@
-#include "kernels/nqueens/seed_stream.h"
+#include "kernels/nqueens/backtracking/seed_stream.h"
 
 #include <algorithm>
 

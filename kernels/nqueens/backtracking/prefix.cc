@@ -1,4 +1,4 @@
-#include "kernels/nqueens/prefix.h"
+#include "kernels/nqueens/backtracking/prefix.h"
 
 #include <algorithm>
 #include <bit>

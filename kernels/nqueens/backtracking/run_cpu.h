@@ -4,7 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/nqueens/slice_runner.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/nqueens/backtracking/slice_runner.h"
 
 namespace potluck::nqueens {
 
@@ -28,7 +29,7 @@ class CpuEngine final : public SeedEngine {
   std::vector<RankCounts> counts_;
 };
 
-// A Runner on `threads` (>= 1) threads.
-std::unique_ptr<SliceRunner> MakeCpuRunner(int threads);
+// A Runner on `threads` (>= 1) threads by this code path, which the processor must support.
+std::unique_ptr<SliceRunner> MakeBacktrackingRunner(int threads, Dispatch dispatch);
 
 }  // namespace potluck::nqueens
