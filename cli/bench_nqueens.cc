@@ -11,6 +11,7 @@
 #include "cli/exit_code.h"
 #include "cli/nqueens_result.h"
 #include "cli/output.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/nqueens/payload.h"
 #include "kernels/workload/registry.h"
 #include "worker/devices.h"
@@ -30,7 +31,7 @@ struct BenchFlags {
 std::optional<int> ReadFlags(const Args& args, BenchFlags& flags) {
   Arguments arguments("bench nqueens", "Counts one board with the kernel alone, without coordinator or worker.");
   arguments.Flag("--n", "N", WholeNumber(&flags.n, 1, nqueens::kMaxN), "queens, and rows of the board", "16");
-  arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"backtracking"}), "how to count", "backtracking");
+  arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"backtracking", "mitm"}), "how to count", "backtracking");
   arguments.Flag("--device", "D", OneOf(&flags.device, {"cpu", "cuda"}), "where: the CPU or the first GPU", "cpu");
   arguments.Flag("--dispatch", "D", DispatchName(&flags.dispatch), "CPU code path", "auto");
   arguments.Flag("--threads", "T", WholeNumber(&flags.threads, 1, 1024), "CPU threads", "all cores");
@@ -65,7 +66,8 @@ double Seconds() { return std::chrono::duration<double>(std::chrono::steady_cloc
 absl::StatusOr<NQueensResult> Measure(const BenchFlags& flags) {
   absl::StatusOr<std::unique_ptr<Runner>> runner = MakeRunner(flags);
   if (!runner.ok()) return runner.status();
-  const nqueens::Spec spec{.n = static_cast<uint32_t>(flags.n)};
+  const nqueens::Spec spec{.n = static_cast<uint32_t>(flags.n),
+                           .algorithm = flags.algorithm == "mitm" ? nqueens::kMeetInTheMiddle : nqueens::kBacktracking};
   const Result<std::unique_ptr<Planner>> planner = MakePlanner("nqueens", Encode(spec));
   if (!planner.ok()) return ToAbsl(planner.status());
   const Result<std::optional<Round>> round = (*planner)->NextRound();
@@ -92,10 +94,16 @@ absl::StatusOr<NQueensResult> Measure(const BenchFlags& flags) {
   return result;
 }
 
+// The code path that "auto" chose.
+std::string Path(const BenchFlags& flags) {
+  const Result<Dispatch> dispatch = ChooseDispatch(flags.dispatch);
+  return dispatch.ok() ? std::string(ToString(*dispatch)) : flags.dispatch;
+}
+
 void Print(const BenchFlags& flags, const NQueensResult& result) {
   if (!flags.json) {
     std::printf("%sdevice          %s\n", ResultText(result).c_str(), flags.device.c_str());
-    if (flags.device == "cpu") std::printf("threads         %d, dispatch %s\n", flags.threads, flags.dispatch.c_str());
+    if (flags.device == "cpu") std::printf("threads         %d, dispatch %s\n", flags.threads, Path(flags).c_str());
     return;
   }
   nlohmann::ordered_json json = ResultJson(result);
@@ -103,7 +111,7 @@ void Print(const BenchFlags& flags, const NQueensResult& result) {
   json["device"] = flags.device;
   if (flags.device == "cpu") {
     json["threads"] = flags.threads;
-    json["dispatch"] = flags.dispatch;
+    json["dispatch"] = Path(flags);
   }
   PrintJson(json);
 }

@@ -32,7 +32,8 @@ struct NQueensFlags {
   int n = 0;
   std::optional<int> local_workers;
   std::optional<int> threads;
-  std::string algorithm = "backtracking";
+  std::string algorithm = "auto";
+  bool nodes = false;
   std::string dispatch;
   std::string coordinator;
   std::string name;
@@ -50,7 +51,10 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
                  "one a device");
   arguments.Flag("--threads", "T", WholeNumber(&flags.threads, 1, 1024), "CPU threads of each local worker",
                  "the cores divided among them");
-  arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"backtracking"}), "how to count", "backtracking");
+  arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"auto", "mitm", "backtracking"}),
+                 "how to count: meeting in the middle is by far the fastest; backtracking counts nodes too",
+                 "mitm, or backtracking with --nodes");
+  arguments.Switch("--nodes", &flags.nodes, "count the nodes of the search tree too");
   arguments.Flag("--dispatch", "D", DispatchName(&flags.dispatch), "CPU code path of the local workers", "auto");
   arguments.Flag("--coordinator", "X", JoinStringText(&flags.coordinator),
                  "submit the job there instead of running it on this machine", "this machine");
@@ -66,7 +70,21 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
                          "how long a local worker computes between two results, seconds", "2");
 }
 
+uint32_t Algorithm(const NQueensFlags& flags) {
+  if (flags.algorithm == "mitm") return nqueens::kMeetInTheMiddle;
+  if (flags.algorithm == "backtracking" || flags.nodes) return nqueens::kBacktracking;
+  return flags.n <= nqueens::kMaxMeetInTheMiddleN ? nqueens::kMeetInTheMiddle : nqueens::kBacktracking;
+}
+
 absl::Status CheckTogether(const NQueensFlags& flags) {
+  if (flags.nodes && flags.algorithm == "mitm") {
+    return absl::InvalidArgumentError(
+        "--nodes is given with --algorithm mitm, which visits no nodes; allowed with it are auto and backtracking");
+  }
+  if (flags.algorithm == "mitm" && flags.n > nqueens::kMaxMeetInTheMiddleN) {
+    return absl::InvalidArgumentError(absl::StrCat("N is ", flags.n, "; allowed with --algorithm mitm is 1 to ",
+                                                   nqueens::kMaxMeetInTheMiddleN));
+  }
   if (flags.coordinator.empty()) return absl::OkStatus();
   const char* local = flags.local_workers       ? "--local-workers"
                       : flags.threads           ? "--threads"
@@ -117,7 +135,7 @@ absl::StatusOr<uint64_t> Submit(Client& client, const NQueensFlags& flags) {
   request.set_request_id(absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random()));
   request.set_workload("nqueens");
   request.set_name(flags.name);
-  request.set_spec(nqueens::Encode(nqueens::Spec{.n = static_cast<uint32_t>(flags.n)}));
+  request.set_spec(nqueens::Encode(nqueens::Spec{.n = static_cast<uint32_t>(flags.n), .algorithm = Algorithm(flags)}));
   request.set_priority(flags.priority);
   request.set_weight(flags.weight);
   v1::SubmitReply reply;

@@ -35,13 +35,17 @@ std::string VerdictText(const NQueensResult& result) {
   return absl::StrCat("DIFFERS: ", WithSeparators(nqueens::KnownSolutions(static_cast<int>(result.n))->ToString()));
 }
 
+std::string_view AlgorithmText(uint32_t algorithm) {
+  return algorithm == nqueens::kMeetInTheMiddle ? "meeting in the middle" : nqueens::AlgorithmName(algorithm);
+}
+
 }  // namespace
 
 std::optional<bool> NQueensResult::verified() const {
   const std::optional<Count128> solutions = nqueens::KnownSolutions(static_cast<int>(n));
   if (!solutions) return std::nullopt;
   const std::optional<Count128> nodes = nqueens::KnownNodes(static_cast<int>(n));
-  return counts.solutions == *solutions && (!nodes || counts.nodes == *nodes);
+  return counts.solutions == *solutions && (!counts_nodes() || !nodes || counts.nodes == *nodes);
 }
 
 std::optional<Count128> NQueensResult::unique() const {
@@ -51,10 +55,6 @@ std::optional<Count128> NQueensResult::unique() const {
 
 double NQueensResult::nodes_per_second() const { return PerSecond(counts.visited, seconds); }
 double NQueensResult::solutions_per_second() const { return PerSecond(counts.solutions, seconds); }
-
-std::string AlgorithmName(uint32_t algorithm) {
-  return algorithm == nqueens::kBacktracking ? "backtracking" : absl::StrCat("algorithm ", algorithm);
-}
 
 absl::StatusOr<NQueensResult> ReadNQueensResult(const v1::JobStatus& status, int64_t now_unix_ms) {
   if (status.workload() != "nqueens") {
@@ -86,11 +86,14 @@ std::string ResultText(const NQueensResult& result, bool complete) {
     rows.push_back({"up to symmetry", WithSeparators(unique->ToString())});
   }
   if (complete) rows.push_back({"published", VerdictText(result)});
-  rows.push_back({"nodes", WithSeparators(result.counts.nodes.ToString())});
-  rows.push_back({"time", absl::StrCat(TimeText(absl::Seconds(result.seconds)), ", ", Metric(result.nodes_per_second()),
-                                       " nodes/s visited, ", Metric(result.solutions_per_second()), " solutions/s")});
+  std::string speed = absl::StrCat(Metric(result.solutions_per_second()), " solutions/s");
+  if (result.counts_nodes()) {
+    rows.push_back({"nodes", WithSeparators(result.counts.nodes.ToString())});
+    speed = absl::StrCat(Metric(result.nodes_per_second()), " nodes/s visited, ", speed);
+  }
+  rows.push_back({"time", absl::StrCat(TimeText(absl::Seconds(result.seconds)), ", ", speed)});
   if (result.disagreements > 0) rows.push_back({"disagreements", absl::StrCat(result.disagreements)});
-  std::string text = absl::StrCat(result.n, " queens by ", AlgorithmName(result.algorithm), complete ? "" : ", so far",
+  std::string text = absl::StrCat(result.n, " queens by ", std::string(AlgorithmText(result.algorithm)), complete ? "" : ", so far",
                                   "\n", Table(rows));
 
   std::vector<std::vector<std::string>> workers = {{"worker", "share", "slices", "busy"}};
@@ -105,9 +108,10 @@ std::string ResultText(const NQueensResult& result, bool complete) {
 nlohmann::ordered_json ResultJson(const NQueensResult& result, bool complete) {
   nlohmann::ordered_json json;
   json["n"] = result.n;
-  json["algorithm"] = AlgorithmName(result.algorithm);
+  json["algorithm"] = nqueens::AlgorithmName(result.algorithm);
   json["solutions"] = result.counts.solutions.ToString();
-  json["nodes"] = result.counts.nodes.ToString();
+  json["nodes"] = nullptr;
+  if (result.counts_nodes()) json["nodes"] = result.counts.nodes.ToString();
   json["seconds"] = result.seconds;
   json["workers"] = result.workers.size();
   json["verified"] = nullptr;
@@ -115,9 +119,11 @@ nlohmann::ordered_json ResultJson(const NQueensResult& result, bool complete) {
   json["unique"] = nullptr;
   if (const std::optional<Count128> unique = result.unique(); complete && unique) json["unique"] = unique->ToString();
   json["job"] = result.job;
-  json["visited"] = result.counts.visited.ToString();
+  json["visited"] = nullptr;
+  if (result.counts_nodes()) json["visited"] = result.counts.visited.ToString();
   json["checksum"] = absl::StrCat(result.counts.checksum);
-  json["nodes_per_second"] = result.nodes_per_second();
+  json["nodes_per_second"] = nullptr;
+  if (result.counts_nodes()) json["nodes_per_second"] = result.nodes_per_second();
   json["solutions_per_second"] = result.solutions_per_second();
   json["disagreements"] = result.disagreements;
   json["contributions"] = nlohmann::ordered_json::array();

@@ -33,6 +33,8 @@ struct NQueensResult {
   std::vector<Contributor> workers;  // The largest share first.
   uint64_t disagreements = 0;
 
+  // Whether the algorithm visits the search tree's nodes, and so counts them.
+  bool counts_nodes() const { return algorithm == nqueens::kBacktracking; }
   // Whether the total, and the number of nodes where that is known too, is the published one; nullopt: not published.
   std::optional<bool> verified() const;
   // Solutions up to symmetry: known from publications only, so never given beside a total that differs from theirs.
@@ -40,8 +42,6 @@ struct NQueensResult {
   double nodes_per_second() const;  // Nodes that were visited: mirrored ones count once.
   double solutions_per_second() const;
 };
-
-std::string AlgorithmName(uint32_t algorithm);
 
 // Of a job that is done, or so far. `now_unix_ms` serves where it has not ended. InvalidArgument if it is not an
 // N-Queens job or its payload cannot be read.

@@ -20,4 +20,12 @@ inline constexpr int kSelfTestN = 12;
 inline constexpr uint64_t kSelfTestNodes = 856188;
 inline constexpr uint64_t kSelfTestChecksum = 14751486985054590626u;
 
+// ... and by meeting in the middle, which is another algorithm for even boards than for odd ones.
+struct SelfTestBoard {
+  int n;
+  uint64_t checksum;
+};
+inline constexpr SelfTestBoard kEvenSelfTest{12, 14645094483858919842u};
+inline constexpr SelfTestBoard kOddSelfTest{13, 4882374341716510428u};
+
 }  // namespace potluck::nqueens

@@ -5,6 +5,25 @@
 
 namespace potluck::nqueens {
 
+namespace {
+
+Result<Spec> MitmSpec(uint64_t n, uint64_t depth) {
+  if (n > kMaxMeetInTheMiddleN) {
+    return Status::Error("n is " + std::to_string(n) + "; allowed for meeting in the middle: 1 to " +
+                         std::to_string(kMaxMeetInTheMiddleN) + ".");
+  }
+  if (depth != 0) {
+    return Status::Error("depth is " + std::to_string(depth) + "; allowed for meeting in the middle: 0.");
+  }
+  return Spec{static_cast<uint32_t>(n), kMeetInTheMiddle, 0};
+}
+
+}  // namespace
+
+std::string_view AlgorithmName(uint32_t algorithm) {
+  return algorithm == kBacktracking ? "backtracking" : algorithm == kMeetInTheMiddle ? "mitm" : "unknown";
+}
+
 bool Counts::Add(const Counts& other) {
   Counts sum = *this;
   if (!sum.solutions.Add(other.solutions) || !sum.nodes.Add(other.nodes) || !sum.visited.Add(other.visited)) {
@@ -44,8 +63,10 @@ Result<Spec> DecodeSpec(std::string_view bytes) {
   if (n < 1 || n > kMaxN) {
     return Status::Error("n is " + std::to_string(n) + "; allowed: 1 to " + std::to_string(kMaxN) + ".");
   }
+  if (algorithm == kMeetInTheMiddle) return MitmSpec(n, depth);
   if (algorithm != kBacktracking) {
-    return Status::Error("algorithm is " + std::to_string(algorithm) + "; allowed: 1 (backtracking).");
+    return Status::Error("algorithm is " + std::to_string(algorithm) +
+                         "; allowed: 1 (backtracking) and 2 (meet in the middle).");
   }
   const int max_depth = MaxPrefixDepth(static_cast<int>(n));
   if (depth > static_cast<uint64_t>(max_depth)) {

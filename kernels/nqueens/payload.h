@@ -12,18 +12,26 @@
 namespace potluck::nqueens {
 
 inline constexpr int kMaxN = 32;
+
+// How to count.
 inline constexpr uint32_t kBacktracking = 1;
+inline constexpr uint32_t kMeetInTheMiddle = 2;
+inline constexpr int kMaxMeetInTheMiddleN = 26;
+
+// "backtracking", "mitm"; "unknown" for another number.
+std::string_view AlgorithmName(uint32_t algorithm);
 
 // Message NQueensSpec.
 struct Spec {
   uint32_t n = 0;
   uint32_t algorithm = kBacktracking;
-  uint32_t depth = 0;  // Rows in a prefix; 0: the planner chooses.
+  uint32_t depth = 0;  // Backtracking: rows in a prefix; 0: the planner chooses. Else 0.
 
   friend bool operator==(const Spec&, const Spec&) = default;
 };
 
-// Message NQueensCounts. `solutions` and `nodes` speak of the full board; `visited` counts mirrored nodes once.
+// Message NQueensCounts. `solutions` and `nodes` speak of the full board; `visited` counts mirrored nodes once. Meeting in
+// the middle visits no nodes: both are 0.
 struct Counts {
   Count128 solutions;
   Count128 nodes;

@@ -1,8 +1,12 @@
 #include "kernels/workload/registry.h"
 
+#include <algorithm>
+#include <thread>
+#include <utility>
+
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cuda/gpu_runner.h"
-#include "kernels/nqueens/backtracking/plan.h"
+#include "kernels/nqueens/planner.h"
 #include "kernels/nqueens/runner.h"
 
 namespace potluck {
@@ -24,7 +28,7 @@ Status UnknownWorkload(std::string_view name) {
 }  // namespace
 
 Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec) {
-  if (workload == kQueens) return nqueens::QueensPlanner::Create(spec);
+  if (workload == kQueens) return nqueens::MakePlanner(spec);
   return UnknownWorkload(workload);
 }
 
@@ -41,7 +45,10 @@ Result<std::unique_ptr<Runner>> MakeCpuRunner(std::string_view workload, const C
 
 Result<std::unique_ptr<Runner>> MakeGpuRunner(std::string_view workload, const std::string& plugin_path, int index) {
   if (workload != kQueens) return UnknownWorkload(workload);
-  return cuda::MakeGpuRunner(workload, plugin_path, index);
+  Result<std::unique_ptr<Runner>> runner = cuda::MakeGpuRunner(workload, plugin_path, index);
+  if (!runner.ok()) return runner;
+  const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return nqueens::MakeGpuQueensRunner(std::move(runner).value(), threads);
 }
 
 std::vector<std::string> WorkloadNames() { return {std::string(kQueens)}; }

@@ -36,6 +36,9 @@ std::optional<Counts> SumRanks(const PrefixTable& table, Interval slice, std::sp
 Status SliceRunner::Open(std::string_view round_payload) {
   const Result<Spec> spec = DecodeSpec(round_payload);
   if (!spec.ok()) return spec.status();
+  if (spec->algorithm != kBacktracking) {
+    return Status::Error("algorithm is " + std::to_string(spec->algorithm) + "; this runner knows 1 (backtracking) only.");
+  }
   const int n = static_cast<int>(spec->n);
   const int depth = spec->depth == 0 ? DefaultDepth(n) : static_cast<int>(spec->depth);
   if (!round_ || table().n() != n || table().depth() != depth) {
