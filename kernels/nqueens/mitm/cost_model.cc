@@ -9,7 +9,7 @@ namespace {
 
 // Fitted on row sets drawn at random.
 constexpr double kEvenOffset = 0.392, kEvenSlope = 1.208;
-constexpr double kOddOffset = 0.372, kOddSlope = 1.226, kOddClosedSlope = 1.138, kOddMiddleSlope = 1.580;
+constexpr double kOddOffset = 0.430, kOddSlope = 1.238, kOddClosedSlope = 1.138, kOddMiddleSlope = 1.161;
 
 // Nanoseconds: for a subproblem, for a half board joined, and for a pair counted, after the symmetries and what the
 // blocks skip.
@@ -33,7 +33,7 @@ double CostModel::HalfBoards(uint32_t rows, int middle_row) const {
   }
   const int distance = half_ - middle_row;
   double middle = 0;
-  if ((rows >> half_ & 1) != 0 && distance > 0) middle = std::log((half_ - distance + 1.0) / half_);
+  if ((rows >> half_ & 1) != 0 && distance > 0) middle = std::log((half_ - distance + 0.2) / half_);
   return std::exp(log_factorial_ + kOddOffset + kOddSlope * lambda +
                   kOddClosedSlope * closed * std::log(1 - 1.0 / half_) + kOddMiddleSlope * middle);
 }

@@ -5,12 +5,11 @@ namespace potluck::nqueens::mitm {
 HalfBoard::HalfBoard(int n, int middle_row, Defect defect) : n_(n), middle_row_(middle_row), defect_(defect) {
   if (!odd()) return;
   const int distance = columns() - middle_row;  // Of the middle column's queen from the middle row.
-  class_distance_ = distance;
   for (int j = 1; j <= columns(); ++j) {
     uint32_t closed = uint32_t{1} << middle_row;
     if (middle_row + j < n) closed |= uint32_t{1} << (middle_row + j);
     if (middle_row >= j && defect != Defect::kMiddleQueenMissesDiagonal) closed |= uint32_t{1} << (middle_row - j);
-    if (j < distance) closed |= uint32_t{1} << columns();
+    if (j <= distance) closed |= uint32_t{1} << columns();
     closed_[static_cast<size_t>(j)] = closed;
   }
 }

@@ -11,8 +11,9 @@
 //           turned so that east has none of them: pairs count 4 when west has both, 2 when it has one; when it has none,
 //           2, or 1 where east and west are mirror images (row_sets.h).
 //   n odd:  transposing the board swaps "distance d of the middle column's queen from the middle row" and "distance j of
-//           the middle row's queen from the middle column". Only j >= d is counted, twice when j > d: the middle row is
-//           closed at j < d, and j = d is a class of its own. With the queen in the centre there is nothing to choose.
+//           the middle row's queen from the middle column"; they differ, or the two queens would stand on a diagonal. Only
+//           j > d is counted, twice: the middle row is closed at j <= d. With the queen in the centre there is nothing to
+//           choose.
 //
 // Immutable, thread-safe.
 #pragma once
@@ -33,7 +34,7 @@ enum class Defect {
   kPatternIsNotShifted,     // P is taken one column too early.
   kOddPatternIsNotShifted,  // Q does not cross the middle column.
   kMiddleQueenMissesDiagonal,  // n odd: one diagonal of the middle column's queen is not closed.
-  kEqualDistanceCountsTwice,   // n odd: j = d counts like j > d.
+  kTransposedIsNotCounted,     // Class weight, n odd.
   kInnerConflictIsShifted,     // Joining: inner queens are looked for one column too far in.
 };
 
@@ -42,7 +43,8 @@ struct Pattern {
   uint32_t down = 0;  // Q
 };
 
-// Weights of the four classes of a half board that is streamed against class 0 of the other half.
+// Weights of the four classes of a half board that is streamed against class 0 of the other half. For odd n there is only
+// class 0.
 using ClassWeights = std::array<uint32_t, 4>;
 
 class HalfBoard {
@@ -58,8 +60,6 @@ class HalfBoard {
   uint32_t all_rows() const { return ~uint32_t{0} >> (32 - n_); }
   // Rows closed in the column at distance j (1..columns()).
   uint32_t Closed(int j) const { return closed_[static_cast<size_t>(j)]; }
-  // n odd: the middle row's queen at this distance makes a class of its own; 0 when there is none.
-  int ClassDistance() const { return class_distance_; }
 
   // Number of bits of P and of Q.
   int pattern_bits() const { return odd() ? n_ - 2 : n_ - 1; }
@@ -75,7 +75,6 @@ class HalfBoard {
   int n_;
   int middle_row_;
   Defect defect_;
-  int class_distance_ = 0;
   std::array<uint32_t, 17> closed_{};
 };
 

@@ -34,7 +34,6 @@ class Enumeration {
     uint32_t down = 0;
     uint32_t seen_up = 0;    // On which of the diagonals that come from outside the queens stand, at the first column.
     uint32_t seen_down = 0;
-    bool in_class = false;
   };
 
   void Place(int j, const Board& board) {
@@ -50,7 +49,6 @@ class Enumeration {
       next.down = (board.down | bit) >> 1;
       next.seen_up = board.seen_up | bit >> column;
       next.seen_down = board.seen_down | ((bit << column) & rows);
-      next.in_class = board.in_class || (j == half_.ClassDistance() && bit == uint32_t{1} << half_.columns());
       Place(j - 1, next);
     }
   }
@@ -58,8 +56,7 @@ class Enumeration {
   void Finish(const Board& board) {
     // The columns further in move the diagonals on.
     const int rest = innermost_ - 1;
-    Word result = static_cast<Word>(layout_.Pack(half_.PatternOf(board.up << rest, board.down >> rest)));
-    if (board.in_class) result |= static_cast<Word>(layout_.ClassBit());
+    const Word result = static_cast<Word>(layout_.Pack(half_.PatternOf(board.up << rest, board.down >> rest)));
     const bool outer = innermost_ > 1;
     const uint32_t up = outer ? static_cast<uint32_t>(board.up) & half_.all_rows() : board.seen_up;
     const uint32_t down = outer ? board.down : board.seen_down;

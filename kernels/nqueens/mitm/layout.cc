@@ -17,8 +17,7 @@ int ChunkBits(int n) { return n <= 17 ? 6 : kMaxChunkBits; }
 int Layout::UsedBits(const HalfBoard& half) { return 2 * half.pattern_bits() - (half.SpecialDiagonal() >= 0 ? 2 : 0); }
 
 Layout::Layout(const HalfBoard& half, int word_bits)
-    : word_bits_(word_bits),
-      used_(UsedBits(half)),
+    : used_(UsedBits(half)),
       prefix_bits_(PrefixBits(half.n())),
       chunk_bits_(ChunkBits(half.n())) {
   up_position_.fill(-1);

@@ -2,7 +2,7 @@
 //
 //   bits [0, prefix_bits)      the diagonals that most pairs conflict on: streams are grouped, tables sorted by them
 //   bits [prefix_bits, used)   the others, looked up in chunks of at most 7 bits
-//   the two highest bits       the class (half_board.h): n even, has P's / Q's long diagonal; n odd, is at j = d
+//   the two highest bits       n even, the class (half_board.h): has P's / Q's long diagonal
 //
 // P's and Q's bit of the same index are partners: a bit of a streamed word is checked against its partner in the table.
 // Half boards that lack row n-1 never have Q's highest diagonal, so one bit less has to be looked up: the two partners
@@ -42,9 +42,8 @@ class Layout {
 
   int used_bits() const { return used_; }
   int prefix_bits() const { return prefix_bits_; }
-  // The word of a pattern. For odd n the class bit is set by the caller (ClassBit).
+  // The word of a pattern.
   uint64_t Pack(const Pattern& pattern) const;
-  uint64_t ClassBit() const { return uint64_t{1} << (word_bits_ - 2); }
   // Which half's words the tables are made of: the one without row n-1, or the one that has it.
   const Lookup& TableLacksLastRow() const { return table_lacks_last_row_; }
   const Lookup& TableHasLastRow() const { return table_has_last_row_; }
@@ -53,7 +52,6 @@ class Layout {
   Lookup MakeLookup(int begin, int end) const;
   void Place(int index, int up_position, int down_position);
 
-  int word_bits_;
   int used_;
   int prefix_bits_;
   int chunk_bits_;

@@ -224,14 +224,14 @@ std::optional<uint64_t> Solver<Word>::CountOdd(const Tables<Word>& tables, const
                                                const std::function<bool()>& cancelled) {
   const int half = tables.half.columns();
   const bool centre = subproblem.middle_row == half;
-  // The half with the middle row has the classes.
+  // The half with the middle row has the shorter list, as cells of that row are closed.
   const bool east_streams = (subproblem.east >> half & 1) != 0;
   HalfBoards& table = east_streams ? *west_ : *east_;
   const HalfBoards& stream = east_streams ? *east_ : *west_;
   SortTable(tables.layout.prefix_bits(), table);
-  const bool equal_twice = tables.half.defect() == Defect::kEqualDistanceCountsTwice;
+  const bool twice = !centre && tables.half.defect() != Defect::kTransposedIsNotCounted;
   return Cross(east_streams ? tables.layout.TableLacksLastRow() : tables.layout.TableHasLastRow(), table, stream,
-               {centre ? 1u : 2u, equal_twice ? 2u : 1u, 0, 0}, cancelled);
+               {twice ? 2u : 1u, 0, 0, 0}, cancelled);
 }
 
 template <typename Word>
