@@ -15,9 +15,12 @@ std::string Names(const std::vector<Dispatch>& dispatches) {
 
 std::string_view ToString(Dispatch dispatch) {
   switch (dispatch) {
-    case Dispatch::kScalar: return "scalar";
-    case Dispatch::kAvx2: return "avx2";
-    case Dispatch::kAvx512: return "avx512";
+    case Dispatch::kScalar:
+      return "scalar";
+    case Dispatch::kAvx2:
+      return "avx2";
+    case Dispatch::kAvx512:
+      return "avx512";
   }
   return "unknown";
 }
@@ -28,7 +31,8 @@ std::vector<Dispatch> AllDispatches() { return {Dispatch::kAvx512, Dispatch::kAv
 // The compiler's runtime asks the processor and the operating system (which must save the wide registers).
 bool IsSupported(Dispatch dispatch) {
   switch (dispatch) {
-    case Dispatch::kScalar: return true;
+    case Dispatch::kScalar:
+      return true;
     case Dispatch::kAvx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
              __builtin_cpu_supports("popcnt");
@@ -58,8 +62,9 @@ Result<Dispatch> ChooseDispatch(std::string_view name) {
   for (const Dispatch dispatch : {Dispatch::kAvx512, Dispatch::kAvx2, Dispatch::kScalar}) {
     if (name != ToString(dispatch)) continue;
     if (IsSupported(dispatch)) return dispatch;
-    return Status::Error("dispatch is \"" + std::string(name) + "\", which this processor cannot run; allowed here: auto, " +
-                         Names(SupportedDispatches()) + ".");
+    return Status::Error("dispatch is \"" + std::string(name) +
+                         "\", which this processor cannot run; allowed here: auto, " + Names(SupportedDispatches()) +
+                         ".");
   }
   return Status::Error("dispatch is \"" + std::string(name) + "\"; allowed: auto, " + Names(AllDispatches()) + ".");
 }

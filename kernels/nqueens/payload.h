@@ -16,7 +16,7 @@ inline constexpr int kMaxN = 32;
 // How to count.
 inline constexpr uint32_t kBacktracking = 1;
 inline constexpr uint32_t kMeetInTheMiddle = 2;
-inline constexpr int kMaxMeetInTheMiddleN = 26;
+inline constexpr int kMaxMeetInTheMiddleN = 25;
 
 // "backtracking", "mitm"; "unknown" for another number.
 std::string_view AlgorithmName(uint32_t algorithm);
@@ -30,8 +30,8 @@ struct Spec {
   friend bool operator==(const Spec&, const Spec&) = default;
 };
 
-// Message NQueensCounts. `solutions` and `nodes` speak of the full board; `visited` counts mirrored nodes once. Meeting in
-// the middle visits no nodes: both are 0.
+// Message NQueensCounts. `solutions` and `nodes` speak of the full board; `visited` counts mirrored nodes once. Meeting
+// in the middle visits no nodes: both are 0.
 struct Counts {
   Count128 solutions;
   Count128 nodes;

@@ -45,8 +45,7 @@ std::unique_ptr<Runner> MakeCpuRunner(int threads, Dispatch dispatch) {
 
 std::unique_ptr<Runner> MakeGpuQueensRunner(std::unique_ptr<Runner> backtracking, int threads) {
   return std::make_unique<QueensRunner>(
-      std::move(backtracking),
-      mitm::MakeMitmRunner({.threads = threads, .dispatch = SupportedDispatches().front()}));
+      std::move(backtracking), mitm::MakeMitmRunner({.threads = threads, .dispatch = SupportedDispatches().front()}));
 }
 
 }  // namespace potluck::nqueens

@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/nqueens/payload.h"
 #include "kernels/nqueens/backtracking/slice_runner.h"
+#include "kernels/nqueens/payload.h"
 
 namespace potluck::nqueens {
 

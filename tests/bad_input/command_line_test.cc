@@ -40,7 +40,7 @@ std::vector<Case> Commands() {
   };
   return {
       {{"nqueens"},
-       {"--local-workers", "--threads", "--algorithm", "--dispatch", "--coordinator", "--patience", "--name",
+       {"--local-workers", "--threads", "--algorithm", "--nodes", "--dispatch", "--coordinator", "--patience", "--name",
         "--priority", "--weight", "--verbose", "--json", "--slice-seconds"}},
       {{"serve"}, {"--state", "--listen", "--public", "--lease", "--retain", "--log-format", "--log-level"}},
       {{"join"},
@@ -60,7 +60,7 @@ std::vector<Case> Commands() {
       {{"token", "list"}, on_coordinator},
       {{"token", "revoke"}, on_coordinator},
       {{"backup"}, {}},
-      {{"bench", "nqueens"}, {"--n", "--algorithm", "--device", "--dispatch", "--threads", "--json"}},
+      {{"bench", "nqueens"}, {"--n", "--algorithm", "--device", "--dispatch", "--threads", "--units", "--json"}},
       {{"bench", "coordinator"}, {"--workers", "--batch", "--seconds", "--directory", "--json", "--serve"}},
   };
 }
@@ -223,7 +223,7 @@ TEST(CommandLineTest, AnInterruptedBenchmarkLeavesNothingBehind) {
 }
 
 TEST(CommandLineTest, JsonIsTheOnlyThingOnStandardOutput) {
-  const Ended nqueens = RunPotluck({"nqueens", "8", "--local-workers", "1", "--threads", "1", "--json"});
+  const Ended nqueens = RunPotluck({"nqueens", "8", "--nodes", "--local-workers", "1", "--threads", "1", "--json"});
   ExpectOneJsonObject(nqueens);
   for (const char* part : {"\"n\":8", "\"algorithm\":\"backtracking\"", "\"solutions\":\"92\"", "\"nodes\":\"2056\"",
                            "\"seconds\":", "\"workers\":", "\"verified\":true"}) {

@@ -93,7 +93,8 @@ TEST(LeavingTest, ATerminatedCoordinatorEndsCleanlyAndTheJobGoesOnAfterwards) {
 
 TEST(LocalWorkersTest, AKilledLocalWorkerIsStartedAgain) {
   Table table;
-  Process& client = table.Run({"nqueens", "17", "--local-workers", "2", "--json", "--slice-seconds", "0.1"});
+  Process& client = table.Run(
+      {"nqueens", "17", "--nodes", "--dispatch", "scalar", "--local-workers", "2", "--json", "--slice-seconds", "0.1"});
   std::set<pid_t> killed;
   for (int kill = 0; kill < 2; ++kill) {
     std::vector<pid_t> workers;
@@ -115,7 +116,7 @@ TEST(LocalWorkersTest, AKilledLocalWorkerIsStartedAgain) {
 
 TEST(LocalWorkersTest, NoProcessIsLeftBehindWhenTheCommandIsKilled) {
   Table table;
-  Process& client = table.Run({"nqueens", "17", "--local-workers", "2", "--json"});
+  Process& client = table.Run({"nqueens", "17", "--nodes", "--dispatch", "scalar", "--local-workers", "2", "--json"});
   std::vector<pid_t> family;
   ASSERT_TRUE(WaitUntil("two local workers with an executor each",
                         [&] { return (family = DescendantsOf(client.pid())).size() >= 4 || client.has_ended(); }));

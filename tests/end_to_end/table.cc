@@ -82,12 +82,12 @@ bool Table::Serve(int lease_seconds, int public_port) {
 
 Process& Table::Join(const std::string& name, double slice_seconds) {
   return Run({"join", directory_ + "/state/worker.join", "--name", name, "--threads", "1", "--device", "cpu",
-              "--slice-seconds", absl::StrCat(slice_seconds)});
+              "--dispatch", "scalar", "--slice-seconds", absl::StrCat(slice_seconds)});
 }
 
 Process& Table::Count(int n, uint64_t job, const std::vector<std::string>& flags) {
-  std::vector<std::string> arguments = {"nqueens", absl::StrCat(n), "--coordinator", directory_ + "/state/admin.join",
-                                        "--json"};
+  std::vector<std::string> arguments = {
+      "nqueens", absl::StrCat(n), "--nodes", "--coordinator", directory_ + "/state/admin.join", "--json"};
   arguments.insert(arguments.end(), flags.begin(), flags.end());
   Process& process = Run(arguments);
   WaitUntil(absl::StrCat("job ", job, " is submitted"), [&] { return process.has_ended() || Job(job).ok(); });

@@ -3,9 +3,9 @@
 // The number of half boards of a row set R is H! times the chance that no two of its queens share a diagonal. Queens in
 // rows k apart do with probability p(k) = 2 (H - k) / (H (H - 1)); taking the pairs as independent, the logarithm is
 // lambda(R) = sum over pairs of log(1 - p(k)), and a straight line through it fits: for even n from 14 to 20 the
-// prediction is 10 to 16 % off (root mean square, of a list's length), for odd n, where the middle column's queen closes
-// cells, 20 %. A subproblem's time grows with the lists' lengths (joining) and with their product (counting pairs).
-// Errors of neighbours even out in an interval; docs/results.md has the spread of unit times.
+// prediction is 10 to 16 % off (root mean square, of a list's length), for odd n, where the middle column's queen
+// closes cells, 20 %. A subproblem's time grows with the lists' lengths (joining) and with their product (counting
+// pairs). Errors of neighbours even out in an interval; docs/results.md has the spread of unit times.
 //
 // Pure functions, thread-safe.
 #pragma once

@@ -3,17 +3,18 @@
 // Both halves are seen from the seam: columns are at distance j = H..1 from it (from the middle column when n is odd),
 // filled from the outside in. A placement in row b moves along its diagonals by one row a column: `up` toward higher
 // rows, `down` toward lower ones. What reaches the other half is the half board's pattern: P, the diagonals that go up
-// across the seam, and Q, those that go down; the other half's P and Q are the same diagonals of the board the other way
-// round, so an east half board e and a west one w fit when e.P & w.Q and e.Q & w.P are 0.
+// across the seam, and Q, those that go down; the other half's P and Q are the same diagonals of the board the other
+// way round, so an east half board e and a west one w fit when e.P & w.Q and e.Q & w.P are 0.
 //
 // How the remaining symmetry is used:
 //   n even: a pattern's class is whether it has the two long diagonals (index H-1 of P and of Q). Every solution can be
-//           turned so that east has none of them: pairs count 4 when west has both, 2 when it has one; when it has none,
-//           2, or 1 where east and west are mirror images (row_sets.h).
-//   n odd:  transposing the board swaps "distance d of the middle column's queen from the middle row" and "distance j of
-//           the middle row's queen from the middle column"; they differ, or the two queens would stand on a diagonal. Only
-//           j > d is counted, twice: the middle row is closed at j <= d. With the queen in the centre there is nothing to
-//           choose.
+//           turned so that east has none of them: pairs count 4 when west has both, 2 when it has one; when it has
+//           none, 2, or 1 where east and west are mirror images (row_sets.h).
+//   n odd:  transposing the board swaps "distance d of the middle column's queen from the middle row" and "distance j
+//   of
+//           the middle row's queen from the middle column"; they differ, or the two queens would stand on a diagonal.
+//           Only j > d is counted, twice: the middle row is closed at j <= d. With the queen in the centre there is
+//           nothing to choose.
 //
 // Immutable, thread-safe.
 #pragma once
@@ -27,12 +28,12 @@ namespace potluck::nqueens::mitm {
 // Deliberately broken rules, so that tests can show that each of them matters.
 enum class Defect {
   kNone,
-  kBothDiagonalsCountTwo,   // Class weight, n even.
-  kOwnComplementCountsTwo,  // Weight of pairs without long diagonals where east and west are mirror images.
-  kMirrorWeightAlwaysTwo,   // Row sets that are their own mirror image.
-  kLongDiagonalIsShifted,   // The class is read from index H.
-  kPatternIsNotShifted,     // P is taken one column too early.
-  kOddPatternIsNotShifted,  // Q does not cross the middle column.
+  kBothDiagonalsCountTwo,      // Class weight, n even.
+  kOwnComplementCountsTwo,     // Weight of pairs without long diagonals where east and west are mirror images.
+  kMirrorWeightAlwaysTwo,      // Row sets that are their own mirror image.
+  kLongDiagonalIsShifted,      // The class is read from index H.
+  kPatternIsNotShifted,        // P is taken one column too early.
+  kOddPatternIsNotShifted,     // Q does not cross the middle column.
   kMiddleQueenMissesDiagonal,  // n odd: one diagonal of the middle column's queen is not closed.
   kTransposedIsNotCounted,     // Class weight, n odd.
   kInnerConflictIsShifted,     // Joining: inner queens are looked for one column too far in.
@@ -43,8 +44,8 @@ struct Pattern {
   uint32_t down = 0;  // Q
 };
 
-// Weights of the four classes of a half board that is streamed against class 0 of the other half. For odd n there is only
-// class 0.
+// Weights of the four classes of a half board that is streamed against class 0 of the other half. For odd n there is
+// only class 0.
 using ClassWeights = std::array<uint32_t, 4>;
 
 class HalfBoard {

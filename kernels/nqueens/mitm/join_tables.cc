@@ -32,7 +32,7 @@ class Enumeration {
     uint32_t rows = 0;
     uint64_t up = 0;
     uint32_t down = 0;
-    uint32_t seen_up = 0;    // On which of the diagonals that come from outside the queens stand, at the first column.
+    uint32_t seen_up = 0;  // On which of the diagonals that come from outside the queens stand, at the first column.
     uint32_t seen_down = 0;
   };
 

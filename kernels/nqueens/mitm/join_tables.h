@@ -1,8 +1,8 @@
-// Half boards cut once more: the outer columns (farthest from the seam) and the inner ones, tabulated by row set, so that
-// a half board of a row set R is an outer placement of some S in R joined with an inner placement of R - S. Joining is
-// one AND: an outer entry's conflict word holds the diagonals that reach the inner columns, an inner entry's the
-// diagonals on which its queens stand; they fit when the AND is 0, and then the OR of their result words is the half
-// board's packed pattern (layout.h).
+// Half boards cut once more: the outer columns (farthest from the seam) and the inner ones, tabulated by row set, so
+// that a half board of a row set R is an outer placement of some S in R joined with an inner placement of R - S.
+// Joining is one AND: an outer entry's conflict word holds the diagonals that reach the inner columns, an inner entry's
+// the diagonals on which its queens stand; they fit when the AND is 0, and then the OR of their result words is the
+// half board's packed pattern (layout.h).
 //
 // Immutable after construction, thread-safe; shared by a process's threads.
 #pragma once

@@ -8,9 +8,12 @@ template <typename Word>
 const Kernel<Word>& GetKernel(Dispatch dispatch, bool vector_popcount) {
 #if defined(__x86_64__)
   switch (dispatch) {
-    case Dispatch::kAvx512: return vector_popcount ? Avx512PopcountKernel(Word{}) : Avx512Kernel(Word{});
-    case Dispatch::kAvx2: return Avx2Kernel(Word{});
-    case Dispatch::kScalar: break;
+    case Dispatch::kAvx512:
+      return vector_popcount ? Avx512PopcountKernel(Word{}) : Avx512Kernel(Word{});
+    case Dispatch::kAvx2:
+      return Avx2Kernel(Word{});
+    case Dispatch::kScalar:
+      break;
   }
 #else
   static_cast<void>(dispatch);

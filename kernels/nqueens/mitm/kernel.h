@@ -39,7 +39,7 @@ struct Bins {
 // What is joined to get the half boards of one row set R of `columns` rows.
 template <typename Word>
 struct JoinInput {
-  const Word* outer;            // JoinTables.
+  const Word* outer;  // JoinTables.
   const uint32_t* outer_begin;
   const Word* inner;
   const uint32_t* inner_begin;
@@ -65,8 +65,8 @@ inline constexpr size_t kCountScratch = 64 * (64 + (size_t{1} << kMaxPrefixBits)
 
 template <typename Word>
 struct Kernel {
-  // Joins, and bins what fits. `buffer` has room for `buffer_words`: at least 4 blocks times the longest inner list, and
-  // kJoinSlack.
+  // Joins, and bins what fits. `buffer` has room for `buffer_words`: at least 4 blocks times the longest inner list,
+  // and kJoinSlack.
   void (*join)(const JoinInput<Word>& input, int prefix_bits, Bins<Word>& bins, ChunkPool& pool, Word* buffer,
                size_t buffer_words);
   // Adds the pairs that fit: `table` are up to kLanes words of one half (sorted so that they have many prefix bits in

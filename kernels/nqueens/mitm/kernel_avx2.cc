@@ -67,7 +67,8 @@ struct Simd {
 #pragma GCC unroll 7
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       const auto* const row = reinterpret_cast<const Half*>(address(chunk));
-      base = {_mm256_and_si256(base.low, _mm256_load_si256(row)), _mm256_and_si256(base.high, _mm256_load_si256(row + 1))};
+      base = {_mm256_and_si256(base.low, _mm256_load_si256(row)),
+              _mm256_and_si256(base.high, _mm256_load_si256(row + 1))};
     }
     return base;
   }

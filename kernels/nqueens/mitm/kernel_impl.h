@@ -73,10 +73,18 @@ void Join(const JoinInput<Word>& input, int prefix_bits, Bins<Word>& bins, Chunk
         out = buffer;
       }
       switch (blocks) {
-        case 1: out = JoinBlocks<1>(outer, inner, inner_end, out); break;
-        case 2: out = JoinBlocks<2>(outer, inner, inner_end, out); break;
-        case 3: out = JoinBlocks<3>(outer, inner, inner_end, out); break;
-        default: out = JoinBlocks<4>(outer, inner, inner_end, out); break;
+        case 1:
+          out = JoinBlocks<1>(outer, inner, inner_end, out);
+          break;
+        case 2:
+          out = JoinBlocks<2>(outer, inner, inner_end, out);
+          break;
+        case 3:
+          out = JoinBlocks<3>(outer, inner, inner_end, out);
+          break;
+        default:
+          out = JoinBlocks<4>(outer, inner, inner_end, out);
+          break;
       }
       if (blocks <= 4) break;
       blocks -= 4;
@@ -170,7 +178,8 @@ inline void CountRun(const Word* from, const Word* to, Simd::V base, const Offse
     for (; from != stop; ++from) {
       const uint64_t word = static_cast<uint64_t>(*from) << 6;
       counter.Add(Simd::template AndAll<kChunks>(base, [&](int chunk) {
-        return tables + static_cast<size_t>(chunk) * kTableEntries * 64 + ((word >> offsets.shift[chunk]) & offsets.mask[chunk]);
+        return tables + static_cast<size_t>(chunk) * kTableEntries * 64 +
+               ((word >> offsets.shift[chunk]) & offsets.mask[chunk]);
       }));
     }
     counter.Flush();
@@ -193,8 +202,8 @@ void CountStream(const Lookup& lookup, const Bins<Word>& stream, uint32_t class_
       if ((prefix & common) != 0) continue;
       const Word* end = stream.end[4 * prefix + c];
       while (end != nullptr) {
-        const char* const chunk = reinterpret_cast<const char*>(
-            reinterpret_cast<uintptr_t>(end - 1) & ~uintptr_t{ChunkPool::kChunkBytes - 1});
+        const char* const chunk = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(end - 1) &
+                                                                ~uintptr_t{ChunkPool::kChunkBytes - 1});
         CountRun<kChunks>(reinterpret_cast<const Word*>(chunk) + Bins<Word>::kHeaderWords, end, bases[prefix], offsets,
                           tables, counter);
         end = *reinterpret_cast<Word* const*>(chunk);
@@ -211,8 +220,8 @@ void Count(const Lookup& lookup, const Word* table, size_t table_size, const Bin
   Rows& rows = *reinterpret_cast<Rows*>(scratch);
   Simd::V* const bases = reinterpret_cast<Simd::V*>(scratch + sizeof(Rows));
   Simd::V* const tables = bases + (size_t{1} << kMaxPrefixBits);
-  const Simd::V valid = lookup.used_bits <= 32 ? LoadTable<uint32_t>(table, table_size, rows)
-                                               : LoadTable<Word>(table, table_size, rows);
+  const Simd::V valid =
+      lookup.used_bits <= 32 ? LoadTable<uint32_t>(table, table_size, rows) : LoadTable<Word>(table, table_size, rows);
   BuildTable(rows, lookup, 0, lookup.prefix_bits, valid, bases);
   for (int chunk = 0; chunk < lookup.chunks; ++chunk) {
     BuildTable(rows, lookup, lookup.start[chunk], lookup.width[chunk], Simd::Ones(),
@@ -228,13 +237,20 @@ void Count(const Lookup& lookup, const Word* table, size_t table_size, const Bin
   }
   const char* const bytes = reinterpret_cast<const char*>(tables);
   switch (lookup.chunks) {
-    case 1: return CountStream<1>(lookup, stream, class_mask, common, bases, bytes, counts);
-    case 2: return CountStream<2>(lookup, stream, class_mask, common, bases, bytes, counts);
-    case 3: return CountStream<3>(lookup, stream, class_mask, common, bases, bytes, counts);
-    case 4: return CountStream<4>(lookup, stream, class_mask, common, bases, bytes, counts);
-    case 5: return CountStream<5>(lookup, stream, class_mask, common, bases, bytes, counts);
-    case 6: return CountStream<6>(lookup, stream, class_mask, common, bases, bytes, counts);
-    default: return CountStream<7>(lookup, stream, class_mask, common, bases, bytes, counts);
+    case 1:
+      return CountStream<1>(lookup, stream, class_mask, common, bases, bytes, counts);
+    case 2:
+      return CountStream<2>(lookup, stream, class_mask, common, bases, bytes, counts);
+    case 3:
+      return CountStream<3>(lookup, stream, class_mask, common, bases, bytes, counts);
+    case 4:
+      return CountStream<4>(lookup, stream, class_mask, common, bases, bytes, counts);
+    case 5:
+      return CountStream<5>(lookup, stream, class_mask, common, bases, bytes, counts);
+    case 6:
+      return CountStream<6>(lookup, stream, class_mask, common, bases, bytes, counts);
+    default:
+      return CountStream<7>(lookup, stream, class_mask, common, bases, bytes, counts);
   }
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 // Chosen by measurement on Zen 4 (docs/results.md): longer lists pay for finer groups. Even, so that partners stay
 // together.
-int PrefixBits(int n) { return n <= 17 ? 0 : n <= 19 ? 4 : n == 20 ? 6 : 8; }
+int PrefixBits(int n) { return n <= 17 ? 0 : n <= 19 ? 4 : 8; }
 
 // A short list does not pay for large tables.
 int ChunkBits(int n) { return n <= 17 ? 6 : kMaxChunkBits; }
@@ -17,9 +17,7 @@ int ChunkBits(int n) { return n <= 17 ? 6 : kMaxChunkBits; }
 int Layout::UsedBits(const HalfBoard& half) { return 2 * half.pattern_bits() - (half.SpecialDiagonal() >= 0 ? 2 : 0); }
 
 Layout::Layout(const HalfBoard& half, int word_bits)
-    : used_(UsedBits(half)),
-      prefix_bits_(PrefixBits(half.n())),
-      chunk_bits_(ChunkBits(half.n())) {
+    : used_(UsedBits(half)), prefix_bits_(PrefixBits(half.n())), chunk_bits_(ChunkBits(half.n())) {
   up_position_.fill(-1);
   down_position_.fill(-1);
   const int bits = half.pattern_bits();

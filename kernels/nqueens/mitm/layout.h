@@ -55,7 +55,7 @@ class Layout {
   int used_;
   int prefix_bits_;
   int chunk_bits_;
-  std::array<int, 32> up_position_{};    // -1: left out.
+  std::array<int, 32> up_position_{};  // -1: left out.
   std::array<int, 32> down_position_{};
   std::array<std::array<uint64_t, 256>, 4> up_words_{};  // By byte of P and its value.
   std::array<std::array<uint64_t, 256>, 4> down_words_{};

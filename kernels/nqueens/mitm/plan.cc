@@ -7,6 +7,8 @@ namespace {
 
 constexpr uint64_t kGroup = 64;
 
+static_assert(kMaxN == kMaxMeetInTheMiddleN);
+
 }  // namespace
 
 MitmPlan::MitmPlan(int n) : n_(n), size_(n < kMinN ? 1 : IndexCount(n)), model_(std::max(n, kMinN)) {

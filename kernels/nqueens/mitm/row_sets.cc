@@ -87,7 +87,8 @@ Ranker::Ranker(int n, int k) : high_sets_(size_t{1} << std::max(n - kLowBits, 0)
     for (uint32_t set = 0; set < high_sets_; ++set) {
       uint64_t rank = 0;
       int position = below + 1;
-      for (uint32_t rest = set; rest != 0; rest &= rest - 1) rank += Binomial(std::countr_zero(rest) + kLowBits, std::min(position++, 32));
+      for (uint32_t rest = set; rest != 0; rest &= rest - 1)
+        rank += Binomial(std::countr_zero(rest) + kLowBits, std::min(position++, 32));
       high_[static_cast<size_t>(below) * high_sets_ + set] = static_cast<uint32_t>(rank);
     }
   }

@@ -1,13 +1,14 @@
 // Row sets, and the subproblems that an index stands for.
 //
-// Meeting in the middle fills the board's left and right halves apart: a half is H = n/2 columns, and which rows it uses
-// is its row set, an H-subset of the n rows (bit r stands for row r). The other half must use the rows that are left.
-// Row sets are ranked by the combinatorial number system (colexicographic: D. E. Knuth, TAOCP 4A, 7.2.1.3): the rank of
-// {c1 < c2 < ... < ck} is C(c1,1) + C(c2,2) + ... + C(ck,k), which is their order as numbers.
+// Meeting in the middle fills the board's left and right halves apart: a half is H = n/2 columns, and which rows it
+// uses is its row set, an H-subset of the n rows (bit r stands for row r). The other half must use the rows that are
+// left. Row sets are ranked by the combinatorial number system (colexicographic: D. E. Knuth, TAOCP 4A, 7.2.1.3): the
+// rank of {c1 < c2 < ... < ck} is C(c1,1) + C(c2,2) + ... + C(ck,k), which is their order as numbers.
 //
 // What an index stands for:
 //   n even: the east half's row set, by its rank in [0, C(n, H)).
-//   n odd:  (r0, subset): the row r0 in [0, H] of the middle column's queen, and the rank of an (H-1)-subset of the rows
+//   n odd:  (r0, subset): the row r0 in [0, H] of the middle column's queen, and the rank of an (H-1)-subset of the
+//   rows
 //           other than r0 and n-1; east has those and row n-1. index = r0 * C(n-2, H-1) + rank.
 // Of the indices that the board's symmetries make equal only one is counted, with a weight; the others cost nothing.
 //
@@ -23,7 +24,7 @@
 namespace potluck::nqueens::mitm {
 
 inline constexpr int kMinN = 4;   // Smaller boards have no halves to join.
-inline constexpr int kMaxN = 26;  // The index space and one subproblem's patterns outgrow a machine's memory beyond.
+inline constexpr int kMaxN = 25;  // From 26 on the join tables would take more than 1 GiB.
 
 // C(n, k) for n <= 32; 0 for k > n.
 uint64_t Binomial(int n, int k);
@@ -66,8 +67,8 @@ uint64_t IndexCount(int n);
 struct Subproblem {
   uint32_t east = 0;
   uint32_t west = 0;
-  int middle_row = -1;      // Of the middle column's queen; -1 for even n.
-  int mirror_weight = 0;    // 0: another index counts this one's solutions.
+  int middle_row = -1;             // Of the middle column's queen; -1 for even n.
+  int mirror_weight = 0;           // 0: another index counts this one's solutions.
   bool is_own_complement = false;  // n even: mirroring top to bottom swaps east and west.
 
   bool counted() const { return mirror_weight != 0; }

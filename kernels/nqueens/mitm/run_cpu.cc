@@ -23,6 +23,8 @@ namespace {
 constexpr double kGrowth = 8;
 // What the first slice costs (CostModel): some 10 ms.
 constexpr double kFirstSliceCost = 1e7;
+// Threads end a slice together only if each has several subproblems in it.
+constexpr double kSubproblemsPerThread = 8;
 
 double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -154,6 +156,7 @@ class MitmRunner final : public Runner {
     explicit OpenRound(int n, const MitmOptions& options) : plan(n), board(MakeBoard(n, options)) {}
     MitmPlan plan;
     std::unique_ptr<Board> board;
+    const double mean_cost = plan.Cost({0, plan.Size()}) / static_cast<double>(plan.Size());
     double cost_per_second = 0;  // As measured last; 0: unknown.
     double most_cost = 0;        // Of one slice so far.
   };
@@ -177,7 +180,8 @@ Status MitmRunner::Open(std::string_view round_payload) {
 
 uint64_t MitmRunner::SliceEnd(Interval rest, double slice_seconds) const {
   if (round_->cost_per_second <= 0) return round_->plan.Cut(rest, kFirstSliceCost);
-  const double wanted = round_->cost_per_second * slice_seconds;
+  const double wanted =
+      std::max(round_->cost_per_second * slice_seconds, kSubproblemsPerThread * options_.threads * round_->mean_cost);
   return round_->plan.Cut(rest, std::min(wanted, std::max(round_->most_cost, kFirstSliceCost) * kGrowth));
 }
 
@@ -194,7 +198,8 @@ Status MitmRunner::Run(Interval interval, RunControl& control, const RunOptions&
     if (slice.empty()) break;
     const double start = Seconds();
     bool overflow = false;
-    const std::optional<Sum> sum = round_->board->Compute(slice, [&] { return control.cancelled(); }, overflow);
+    const std::optional<Sum> sum = round_->board->Compute(
+        slice, [&] { return control.cancelled(); }, overflow);
     if (overflow) {
       return Status::Error("The counts of subproblems " + ToString(slice) + " do not fit 128 bits.");
     }
@@ -216,7 +221,8 @@ Status MitmRunner::SelfTest() {
   for (const SelfTestBoard& test : {kEvenSelfTest, kOddSelfTest}) {
     const std::unique_ptr<Board> board = MakeBoard(test.n, options_);
     bool overflow = false;
-    const std::optional<Sum> sum = board->Compute({0, IndexCount(test.n)}, [] { return false; }, overflow);
+    const std::optional<Sum> sum = board->Compute(
+        {0, IndexCount(test.n)}, [] { return false; }, overflow);
     const uint64_t solutions = KnownSolutions(test.n)->low();
     if (sum && sum->solutions == Count128(solutions) && sum->checksum == test.checksum) continue;
     return Status::Error("The self-test failed: n = " + std::to_string(test.n) + " gave " +

@@ -11,11 +11,11 @@
 namespace potluck::nqueens::mitm {
 
 struct MitmOptions {
-  int threads = 1;                             // At least 1.
-  Dispatch dispatch = Dispatch::kScalar;       // Which the processor must support.
-  bool vector_popcount = HasVpopcntdq();       // For tests: AVX-512 without it.
-  int word_bits = 0;                           // For tests: 64 where 32 would do. 0: chosen by n.
-  Defect defect = Defect::kNone;               // For tests.
+  int threads = 1;                        // At least 1.
+  Dispatch dispatch = Dispatch::kScalar;  // Which the processor must support.
+  bool vector_popcount = HasVpopcntdq();  // For tests: AVX-512 without it.
+  int word_bits = 0;                      // For tests: 64 where 32 would do. 0: chosen by n.
+  Defect defect = Defect::kNone;          // For tests.
 };
 
 std::unique_ptr<Runner> MakeMitmRunner(const MitmOptions& options);

@@ -49,11 +49,9 @@ struct Simd {
     static constexpr size_t kBatch = 31;
     void Add(V v) {
       const V nibbles = _mm512_set1_epi8(0x0f);
-      const V counts =
-          _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+      const V counts = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
       bytes_ = _mm512_add_epi8(bytes_, _mm512_shuffle_epi8(counts, _mm512_and_si512(v, nibbles)));
-      bytes_ = _mm512_add_epi8(
-          bytes_, _mm512_shuffle_epi8(counts, _mm512_and_si512(_mm512_srli_epi16(v, 4), nibbles)));
+      bytes_ = _mm512_add_epi8(bytes_, _mm512_shuffle_epi8(counts, _mm512_and_si512(_mm512_srli_epi16(v, 4), nibbles)));
     }
     void Flush() {
       sum_ = _mm512_add_epi64(sum_, _mm512_sad_epu8(bytes_, _mm512_setzero_si512()));

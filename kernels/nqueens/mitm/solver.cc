@@ -65,7 +65,8 @@ class SplitRanks {
     outer_low_[0] = 0;
     for (uint32_t set = 1; set <= low_all; ++set) {
       const uint32_t top = std::bit_floor(set);
-      outer_low_[set] = outer_low_[set ^ top] + Term(row[static_cast<size_t>(std::countr_zero(top))], std::popcount(set));
+      outer_low_[set] =
+          outer_low_[set ^ top] + Term(row[static_cast<size_t>(std::countr_zero(top))], std::popcount(set));
     }
     for (uint32_t set = 0; set <= low_all; ++set) inner_low_[set] = outer_low_[low_all ^ set];
     FillHigh(row, outer_columns, high_all, 0, outer_high_);
@@ -172,8 +173,8 @@ void Solver<Word>::SortTable(int prefix_bits, HalfBoards& boards) {
   for (uint32_t i = 0; i < uint32_t{1} << prefix_bits; ++i) {
     const Word* end = boards.bins.end[4 * (i ^ i >> 1)];
     while (end != nullptr) {
-      const char* const chunk = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(end - 1) &
-                                                              ~uintptr_t{ChunkPool::kChunkBytes - 1});
+      const char* const chunk =
+          reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(end - 1) & ~uintptr_t{ChunkPool::kChunkBytes - 1});
       out = std::copy(reinterpret_cast<const Word*>(chunk) + Bins<Word>::kHeaderWords, end, out);
       end = *reinterpret_cast<Word* const*>(chunk);
     }
@@ -241,8 +242,8 @@ std::optional<uint64_t> Solver<Word>::Count(const Tables<Word>& tables, const Su
   Prepare(tables);
   Join(tables, subproblem.east, *east_);
   Join(tables, subproblem.west, *west_);
-  const std::optional<uint64_t> pairs = tables.half.odd() ? CountOdd(tables, subproblem, cancelled)
-                                                          : CountEven(tables, subproblem, cancelled);
+  const std::optional<uint64_t> pairs =
+      tables.half.odd() ? CountOdd(tables, subproblem, cancelled) : CountEven(tables, subproblem, cancelled);
   if (!pairs) return std::nullopt;
   const bool always_two = tables.half.defect() == Defect::kMirrorWeightAlwaysTwo;
   return *pairs * static_cast<uint64_t>(always_two ? std::max(subproblem.mirror_weight, 2) : subproblem.mirror_weight);
