@@ -61,6 +61,7 @@ class EmptyPlanner final : public Planner {
   }
   Status Check(Interval, std::string_view) const override { return {}; }
   Status Merge(Interval, std::string_view) override { return {}; }
+  Result<std::string> Combine(std::span<const Part>) const override { return std::string(); }
   void ResetRound() override {}
   std::string State() const override { return ""; }
   Status Restore(std::string_view) override { return {}; }

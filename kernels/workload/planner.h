@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels/workload/interval.h"
 #include "kernels/workload/status.h"
@@ -44,6 +46,12 @@ struct Round {
   std::string payload;  // What a Runner needs to open the round; at most 1 MiB.
 };
 
+// The partial result of an interval.
+struct Part {
+  Interval interval;
+  std::string payload;
+};
+
 // One job's state machine. Not thread-safe; the coordinator serialises the calls. Each interval of a round is merged
 // exactly once; the caller sees to that.
 class Planner {
@@ -56,6 +64,13 @@ class Planner {
   virtual Status Check(Interval interval, std::string_view payload) const = 0;
   // Folds a checked payload in. Fails (leaving the state as it was) on an overflow.
   virtual Status Merge(Interval interval, std::string_view payload) = 0;
+  // The partial result of the union of checked parts (at least one; adjacent, ascending), written canonically: equal
+  // results have equal bytes, however the interval was cut. So two computations of an interval can be compared. Fails
+  // when the parts cannot be put together.
+  virtual Result<std::string> Combine(std::span<const Part> parts) const = 0;
+  // A few short intervals of the open round whose results, written canonically, the planner computed itself by simple
+  // code that no Runner uses. Takes at most some 50 ms; none is allowed.
+  virtual std::vector<Part> KnownAnswers() const { return {}; }
   // Forgets all that was merged in the open round, so that it can be rebuilt from the ledger.
   virtual void ResetRound() = 0;
   // The state at the opening of the current round, to be given to a new Planner's Restore, which then re-opens it with

@@ -1,9 +1,12 @@
 // A workload for tests: each index has a value that a hash gives, the result of an interval is their sum.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/workload/fields.h"
 #include "kernels/workload/planner.h"
@@ -47,7 +50,8 @@ class FakePlan final : public RoundPlan {
 // `rounds` rounds of `size` indices each. Its state is the round about to be opened and the sum so far.
 class FakePlanner final : public Planner {
  public:
-  FakePlanner(uint32_t rounds, uint64_t size) : rounds_(rounds), plan_(std::make_shared<FakePlan>(size)) {}
+  FakePlanner(uint32_t rounds, uint64_t size, uint64_t known_answers = 0)
+      : rounds_(rounds), plan_(std::make_shared<FakePlan>(size)), known_answers_(known_answers) {}
 
   Result<std::optional<Round>> NextRound() override {
     total_ += round_sum_;
@@ -64,6 +68,20 @@ class FakePlanner final : public Planner {
   Status Merge(Interval, std::string_view payload) override {
     round_sum_ += FieldReader::Parse(payload)->Number(1);
     return {};
+  }
+  Result<std::string> Combine(std::span<const Part> parts) const override {
+    uint64_t sum = 0;
+    for (const Part& part : parts) sum += FieldReader::Parse(part.payload)->Number(1);
+    return PayloadOf(sum);
+  }
+  std::vector<Part> KnownAnswers() const override {
+    std::vector<Part> answers;
+    for (uint64_t i = 0; i < known_answers_ && next_ > 0; ++i) {
+      const uint64_t begin = plan_->Size() * i / known_answers_;
+      const Interval interval{begin, std::min(begin + 1 + i % 3, plan_->Size())};
+      answers.push_back({interval, PayloadOf(SumOf(next_ - 1, interval))});
+    }
+    return answers;
   }
   void ResetRound() override { round_sum_ = 0; }
   // Asked for between the last merge of a round and the opening of the next.
@@ -85,6 +103,7 @@ class FakePlanner final : public Planner {
  private:
   const uint32_t rounds_;
   const std::shared_ptr<const FakePlan> plan_;
+  const uint64_t known_answers_;
   uint32_t next_ = 0;
   uint64_t total_ = 0;
   uint64_t round_sum_ = 0;

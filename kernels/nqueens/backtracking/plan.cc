@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/math/mix64.h"
+#include "kernels/nqueens/backtracking/known_answers.h"
 
 namespace potluck::nqueens {
 namespace {
@@ -165,6 +166,10 @@ Status QueensPlanner::Merge(Interval interval, std::string_view payload) {
   }
   merged_ranks_ += interval.size();
   return Status();
+}
+
+std::vector<Part> QueensPlanner::KnownAnswers() const {
+  return plan_ ? nqueens::KnownAnswers(plan_->table()) : std::vector<Part>();
 }
 
 void QueensPlanner::ResetRound() {
