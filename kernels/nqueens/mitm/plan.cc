@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/nqueens/mitm/known_answers.h"
+
 namespace potluck::nqueens::mitm {
 namespace {
 
@@ -94,6 +96,10 @@ Status MitmPlanner::Merge(Interval interval, std::string_view payload) {
   }
   merged_indices_ += interval.size();
   return Status();
+}
+
+std::vector<Part> MitmPlanner::KnownAnswers() const {
+  return plan_ ? mitm::KnownAnswers(plan_->n()) : std::vector<Part>();
 }
 
 void MitmPlanner::ResetRound() {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,8 @@ class MitmPlanner final : public Planner {
   Result<std::optional<Round>> NextRound() override;
   Status Check(Interval interval, std::string_view payload) const override;
   Status Merge(Interval interval, std::string_view payload) override;
+  Result<std::string> Combine(std::span<const Part> parts) const override { return CombineCounts(parts); }
+  std::vector<Part> KnownAnswers() const override;
   void ResetRound() override;
   std::string State() const override { return plan_ ? "0" : ""; }
   Status Restore(std::string_view state) override;
