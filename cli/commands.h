@@ -28,6 +28,7 @@ int RunCommand(const std::string& group, const std::vector<Command>& commands, c
 
 int RunBench(const Args& args);
 int RunBenchNQueens(const Args& args);
+int RunBenchPaper(const Args& args);
 int RunBackup(const Args& args);
 int RunExecutor(const Args& args);
 int RunJobs(const Args& args);

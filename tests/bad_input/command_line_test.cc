@@ -63,6 +63,7 @@ std::vector<Case> Commands() {
       {{"verify"}, {"--sample", "--dispatch", "--threads", "--seed", "--json"}},
       {{"backup"}, {}},
       {{"bench", "nqueens"}, {"--n", "--algorithm", "--device", "--dispatch", "--threads", "--json"}},
+      {{"bench", "paper"}, {"--n", "--full", "--threads", "--repeat", "--svg", "--json"}},
       {{"bench", "coordinator"}, {"--workers", "--batch", "--seconds", "--directory", "--json", "--serve"}},
   };
 }
@@ -104,10 +105,38 @@ TEST(CommandLineTest, NumbersOutOfTheirRangeAreNamed) {
       {{"verify", "x", "--sample", "nan"}, {"--sample is \"nan\"", "a number from 0 to 1"}},
       {{"verify", "x", "--seed", "-1"}, {"--seed is \"-1\"", "a whole number from 0"}},
       {{"verify", "x", "--dispatch", "gpu"}, {"--dispatch is \"gpu\"", "scalar"}},
+      {{"bench", "paper", "--repeat", "0"}, {"--repeat is \"0\"", "a whole number from 1 to 100"}},
+      {{"bench", "paper", "--n", "10..12", "--full"}, {"--n", "--full", "allowed is either"}},
       {{"bench", "coordinator", "--workers", "0"}, {"--workers is \"0\"", "a whole number from 1"}},
       {{"bench", "coordinator", "--batch", "-3"}, {"--batch is \"-3\"", "a whole number from 1"}},
       {{"bench", "coordinator", "--seconds", "0"}, {"--seconds is \"0\"", "from"}},
   });
+}
+
+TEST(CommandLineTest, RangesOfBoardsAreReadWhole) {
+  for (const char* boards :
+       {"3", "21", "10..", "..12", "12..10", "10...12", "10..12..14", "10-12", "+10..12", "a..b", ""}) {
+    ExpectUsageErrors({{{"bench", "paper", "--n", boards},
+                        {absl::StrCat("--n is \"", boards, "\""), "N or FROM..TO, boards from 4 to 20"}}});
+  }
+}
+
+// Counts are compared with known ones on the way.
+TEST(CommandLineTest, ThePapersExperimentRunsOnSmallBoards) {
+  const TemporaryDirectory directory;
+  const std::string svg = directory / "p.svg";
+  const Ended ended = RunPotluck({"bench", "paper", "--n", "8..9", "--repeat", "1", "--json", "--svg", svg});
+  ExpectOneJsonObject(ended);
+  for (const char* part : {"\"n\":8,\"solutions\":\"92\",\"nodes\":\"2056\"", "\"n\":9,\"solutions\":\"352\"",
+                           "\"nodes_per_second\"", "\"paper\":{"}) {
+    EXPECT_NE(ended.out.find(part), std::string::npos) << part << " is not in " << ended.out;
+  }
+  EXPECT_NE(ReadWholeFile(svg).find("</svg>\n"), std::string::npos);
+  const Ended text = RunPotluck({"bench", "paper", "--n", "8", "--repeat", "1"});
+  EXPECT_EQ(text.code, kExitOk) << text.err;
+  EXPECT_NE(text.out.find("6.41 M"), std::string::npos) << text.out;
+  ExpectOneSentence(RunPotluck({"bench", "paper", "--n", "8", "--svg", directory.path()}), kExitFailed,
+                    {"cannot write", "not a plain file"});
 }
 
 TEST(CommandLineTest, AnUnknownCommandIsToldTheNearest) {
