@@ -33,7 +33,7 @@ constexpr char kSource[] = "doi 10.1109/ACCESS.2018.2874767";
 
 std::string Times(std::optional<double> factor) {
   if (!factor) return "-";
-  return absl::StrFormat(*factor < 9.995 ? "%.2f" : *factor < 99.95 ? "%.1f" : "%.0f", *factor);
+  return absl::StrFormat("%.*f", *factor < 9.995 ? 2 : *factor < 99.95 ? 1 : 0, *factor);
 }
 
 // As it was printed.
