@@ -41,6 +41,33 @@ std::string Sha256(absl::string_view bytes) {
   return digest;
 }
 
+struct Sha256Stream::Impl {
+  Context so_far;
+  Context copy;  // Reading a digest ends a context.
+};
+
+Sha256Stream::Sha256Stream() : impl_(std::make_unique<Impl>()) {
+  const bool ok = impl_->so_far.context != nullptr && impl_->copy.context != nullptr &&
+                  EVP_DigestInit_ex2(impl_->so_far.context, FetchedSha256(), nullptr) == 1;
+  if (!ok) Fail();
+}
+
+Sha256Stream::~Sha256Stream() = default;
+
+void Sha256Stream::Add(absl::string_view bytes) {
+  if (EVP_DigestUpdate(impl_->so_far.context, bytes.data(), bytes.size()) != 1) Fail();
+}
+
+std::string Sha256Stream::Digest() const {
+  std::string digest(kSha256Bytes, '\0');
+  unsigned length = 0;
+  const bool ok =
+      EVP_MD_CTX_copy_ex(impl_->copy.context, impl_->so_far.context) == 1 &&
+      EVP_DigestFinal_ex(impl_->copy.context, reinterpret_cast<unsigned char*>(digest.data()), &length) == 1;
+  if (!ok || length != kSha256Bytes) Fail();
+  return digest;
+}
+
 std::string HexDigest(absl::string_view digest) { return absl::BytesToHexString(digest); }
 
 bool ParseHexDigest(absl::string_view hex, std::string& digest) {

@@ -104,4 +104,31 @@ absl::Status Client::Watch(uint64_t job, const std::function<void(const v1::JobS
       absl::InfiniteDuration());
 }
 
+absl::Status Client::Slices(uint64_t job, const std::function<absl::Status(const v1::SlicesReply&)>& visit) {
+  v1::JobRef request;
+  request.set_job(job);
+  bool begun = false;
+  absl::Status visited;
+  const auto attempt = [&](v1::Jobs::StubInterface& stub, grpc::ClientContext& context) {
+    const auto reader = stub.Slices(&context, request);
+    v1::SlicesReply reply;
+    while (visited.ok() && reader->Read(&reply)) {
+      begun = true;
+      visited = visit(reply);
+    }
+    if (!visited.ok()) context.TryCancel();
+    return reader->Finish();
+  };
+  absl::Status status;
+  for (size_t left = join_.addresses.size(); left > 0; --left) {
+    status = TryOnce(attempt, absl::InfiniteDuration());
+    if (!visited.ok()) return visited;
+    if (begun || !NobodyThere(status)) break;
+  }
+  if (absl::IsUnimplemented(status)) {
+    return absl::UnimplementedError("the coordinator is of an older version, which does not tell a job's slices");
+  }
+  return status;
+}
+
 }  // namespace potluck

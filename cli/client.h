@@ -49,6 +49,10 @@ class Client {
   // (Unavailable). Tries one address a call; the next call tries the next one.
   absl::Status Watch(uint64_t job, const std::function<void(const v1::JobStatus&)>& visit);
 
+  // Calls `visit` for each message of the job's slices as they come. An error of its ends the call and is returned.
+  // Goes on to the next address only as long as nothing came.
+  absl::Status Slices(uint64_t job, const std::function<absl::Status(const v1::SlicesReply&)>& visit);
+
  private:
   using Attempt = std::function<grpc::Status(v1::Jobs::StubInterface& stub, grpc::ClientContext& context)>;
 

@@ -28,6 +28,7 @@ int RunCommand(const std::string& group, const std::vector<Command>& commands, c
 
 int RunBench(const Args& args);
 int RunBenchNQueens(const Args& args);
+int RunBenchPaper(const Args& args);
 int RunBackup(const Args& args);
 int RunExecutor(const Args& args);
 int RunJobs(const Args& args);
@@ -35,6 +36,7 @@ int RunJoin(const Args& args);
 int RunNQueens(const Args& args);
 int RunServe(const Args& args);
 int RunToken(const Args& args);
+int RunVerify(const Args& args);
 int RunWorkers(const Args& args);
 
 // The flags that every command has which talks to a coordinator.

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,9 +13,11 @@
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/follow.h"
+#include "cli/job_certificate.h"
 #include "cli/job_output.h"
 #include "cli/nqueens_result.h"
 #include "cli/output.h"
+#include "cli/output_file.h"
 #include "cli/progress_display.h"
 #include "cli/signals.h"
 
@@ -112,6 +115,36 @@ int Watch(const Args& args) {
   return verified.ok() ? kExitOk : Fail(verified);
 }
 
+int Certificate(const Args& args) {
+  Arguments arguments(
+      "jobs certificate",
+      "Writes the certificate of a job that is done, which `potluck verify` checks (docs/certificate.md).");
+  OneJob one;
+  std::string output;
+  one.Declare(arguments);
+  arguments.Flag("--output", "FILE", Text(&output), "where to; compressed if it ends in .gz", "standard output");
+  if (const std::optional<int> code = one.Read(arguments, args)) return *code;
+  if (one.flags.json && output.empty()) {
+    return FailUsage(absl::InvalidArgumentError(
+        "--json is about what is said of the file that was written; allowed is it together with --output FILE"));
+  }
+  Client client(one.flags.join);
+  const absl::StatusOr<v1::JobStatus> job = FindJob(client, one.job);
+  if (!job.ok()) return Fail(job.status());
+  if (absl::Status status = CheckCertifiable(*job); !status.ok()) return Fail(status);
+  absl::StatusOr<std::unique_ptr<OutputFile>> file =
+      output.empty() ? OutputFile::ToStandardOutput() : OutputFile::Create(output);
+  if (!file.ok()) return FailLocally(file.status());
+  const absl::StatusOr<uint64_t> slices = WriteCertificate(client, one.job, **file);
+  if (!slices.ok()) return Fail(slices.status());
+  if (one.flags.json) {
+    PrintJson({{"job", one.job}, {"certificate", output}, {"slices", *slices}});
+  } else if (!output.empty()) {
+    std::printf("%s names %llu slices\n", Printable(output).c_str(), static_cast<unsigned long long>(*slices));
+  }
+  return kExitOk;
+}
+
 // Makes the call that changes the job, then says that it is done.
 template <typename Request>
 int Do(const OneJob& one, Client::Method<Request, v1::Empty> method, const Request& request, const std::string& done) {
@@ -185,6 +218,7 @@ int RunJobs(const Args& args) {
                     {{"list", "list all jobs", List},
                      {"show", "show one job", Show},
                      {"watch", "show progress until a job has ended", Watch},
+                     {"certificate", "write down what a job's result is made of", Certificate},
                      {"cancel", "end a job", Cancel},
                      {"pause", "stop handing out a job", Pause},
                      {"resume", "go on with a paused job", Resume},

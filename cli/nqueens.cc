@@ -16,9 +16,11 @@
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/follow.h"
+#include "cli/job_certificate.h"
 #include "cli/local_workers.h"
 #include "cli/nqueens_result.h"
 #include "cli/output.h"
+#include "cli/output_file.h"
 #include "cli/progress_display.h"
 #include "cli/signals.h"
 #include "coordinator/coordinator.h"
@@ -37,6 +39,7 @@ struct NQueensFlags {
   std::string dispatch;
   std::string coordinator;
   std::string name;
+  std::string certificate;
   int priority = 0;
   double weight = 1;
   double slice_seconds = 2;
@@ -64,6 +67,9 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
   arguments.Flag("--priority", "P", WholeNumber(&flags.priority, -1000, 1000), "jobs of a higher one go first", "0");
   arguments.Flag("--weight", "W", RealNumber(&flags.weight, 0.001, 1000), "share of the workers among equal priorities",
                  "1");
+  arguments.Flag("--certificate", "FILE", Text(&flags.certificate),
+                 "write down there what the result is made of, for `potluck verify`; compressed if it ends in .gz",
+                 "nowhere");
   arguments.Switch("--verbose", &flags.verbose, "what the coordinator and the local workers have to say");
   arguments.Switch("--json", &flags.json, "one JSON object on standard output");
   arguments.InternalFlag("--slice-seconds", "S", RealNumber(&flags.slice_seconds, 0.01, 600),
@@ -160,6 +166,18 @@ int PrintResult(const v1::JobStatus& status, bool json) {
   return verified.ok() ? kExitOk : Fail(verified);
 }
 
+// The job stays where it is, so what fails here can be done again.
+int WriteCertificateOf(Client& client, uint64_t job, OutputFile& file, bool embedded) {
+  const absl::StatusOr<uint64_t> slices = WriteCertificate(client, job, file);
+  if (!slices.ok()) {
+    const std::string again = embedded ? "" : absl::StrCat("; `potluck jobs certificate ", job, "` writes it later");
+    return Fail(absl::Status(slices.status().code(), absl::StrCat(slices.status().message(), again)));
+  }
+  std::fprintf(stderr, "potluck: %s names %llu slices; `potluck verify` checks it\n", Printable(file.path()).c_str(),
+               static_cast<unsigned long long>(*slices));
+  return kExitOk;
+}
+
 // Ctrl-C, or workers that never come up: nobody else wants a job of this machine's own; a server goes on with its.
 int Interrupted(const absl::Status& reason, const JoinString& join, uint64_t job, bool embedded) {
   if (!embedded && absl::IsCancelled(reason)) {
@@ -180,6 +198,12 @@ int Interrupted(const absl::Status& reason, const JoinString& join, uint64_t job
 
 int Run(const NQueensFlags& flags) {
   const bool embedded = flags.coordinator.empty();
+  std::unique_ptr<OutputFile> certificate;
+  if (!flags.certificate.empty()) {  // Before hours of work, not after.
+    absl::StatusOr<std::unique_ptr<OutputFile>> file = OutputFile::Create(flags.certificate);
+    if (!file.ok()) return FailLocally(file.status());
+    certificate = *std::move(file);
+  }
   Interrupt interrupt;
   ProgressDisplay display;
   const SignalWatcher watcher([&](int count) {
@@ -196,7 +220,13 @@ int Run(const NQueensFlags& flags) {
   const absl::StatusOr<v1::JobStatus> status = Follow(client, *job, flags.patience, interrupt, display,
                                                       /*waits_for_others=*/!embedded);
   display.Clear();
-  if (status.ok()) return PrintResult(*status, flags.json);
+  if (status.ok()) {
+    const int code = PrintResult(*status, flags.json);
+    if (certificate == nullptr || !Outcome(*status).ok()) return code;
+    // Also of a total that is not the published one: it tells who computed what.
+    const int written = WriteCertificateOf(client, *job, *certificate, embedded);
+    return code != kExitOk ? code : written;
+  }
   if (!interrupt.reason().ok()) return Interrupted(status.status(), *join, *job, embedded);
   return Fail(status.status());
 }

@@ -1,7 +1,7 @@
 # Finds the libraries that Potluck uses, all of them packages of Debian 12 and Ubuntu 24.04 (deploy/setup.sh).
 #
-# Targets afterwards: Threads::Threads, OpenSSL::SSL, OpenSSL::Crypto, SQLite::SQLite3, absl::*,
-# protobuf::libprotobuf, gRPC::grpc++, Boost::headers, nlohmann_json::nlohmann_json, CLI11::CLI11 and
+# Targets afterwards: Threads::Threads, OpenSSL::SSL, OpenSSL::Crypto, SQLite::SQLite3, ZLIB::ZLIB,
+# absl::*, protobuf::libprotobuf, gRPC::grpc++, Boost::headers, nlohmann_json::nlohmann_json, CLI11::CLI11 and
 # potluck::spdlog (header-only, with a header-only fmt: neither has a static library in these distributions).
 # With BUILD_TESTING also GTest::gtest, GTest::gmock, GTest::gtest_main, GTest::gmock_main.
 
@@ -16,6 +16,7 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 _potluck_find(OpenSSL "libssl-dev" 3.0)
 _potluck_find(SQLite3 "libsqlite3-dev")
+_potluck_find(ZLIB "zlib1g-dev")
 _potluck_find(absl "libabsl-dev" CONFIG)
 _potluck_find(Protobuf "libprotobuf-dev and protobuf-compiler" MODULE)
 _potluck_find(gRPC "libgrpc++-dev" CONFIG)

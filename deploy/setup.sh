@@ -70,7 +70,7 @@ wanted_packages() {
   printf '%s\n' \
     g++ cmake ninja-build ccache ca-certificates \
     protobuf-compiler protobuf-compiler-grpc libgrpc++-dev libprotobuf-dev libabsl-dev "$(boost_package)" \
-    libspdlog-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev libsqlite3-dev \
+    libspdlog-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev libsqlite3-dev zlib1g-dev \
     libgtest-dev libgmock-dev python3
   if [[ -z "${POTLUCK_NO_CUDA:-}" ]]; then
     printf 'python3-pip\n'

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace potluck {
 namespace {
@@ -13,6 +14,33 @@ namespace {
 constexpr uint64_t kStrikes = 3;
 // Facts that must be stored for a job to go on are tried again after this.
 constexpr absl::Duration kRetryStore = absl::Seconds(5);
+// Of each thing that a worker says of itself, this much is kept: bytes.
+constexpr size_t kMaxDescription = 128;
+
+// Whole characters of UTF-8 only: messages carry nothing else.
+std::string Shortened(const std::string& text) {
+  size_t size = std::min(text.size(), kMaxDescription);
+  while (size > 0 && size < text.size() && (text[size] & 0xc0) == 0x80) --size;
+  return text.substr(0, size);
+}
+
+WorkerDescribed DescriptionOf(WorkerId worker, const JoinRequest& request, absl::Time at) {
+  std::vector<std::string> classes;
+  for (const DeviceInfo& device : request.devices) {
+    const std::string& name = device.numerics_class.empty() ? device.kind : device.numerics_class;
+    if (std::find(classes.begin(), classes.end(), name) == classes.end()) classes.push_back(name);
+  }
+  return {worker,
+          request.name,
+          Shortened(request.version),
+          Shortened(request.platform),
+          Shortened(absl::StrJoin(classes, ", ")),
+          at};
+}
+
+bool SameDescription(const WorkerDescribed& a, const WorkerDescribed& b) {
+  return a.name == b.name && a.version == b.version && a.platform == b.platform && a.devices == b.devices;
+}
 
 }  // namespace
 
@@ -49,11 +77,19 @@ absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox)
   }
   const auto [worker, is_new] = worker_by_installation_.try_emplace(request.installation);
   if (is_new) worker->second = WorkerId{++last_worker_};
+  std::vector<Fact> facts;
   std::string& name = worker_names_[worker->second];
   if (is_new || name != request.name) {
     name = request.name;
-    SendUntilStored(outbox, {WorkerSeen{worker->second, request.installation, request.name, now.wall}}, Append{});
+    facts.push_back(WorkerSeen{worker->second, request.installation, request.name, now.wall});
   }
+  std::vector<WorkerDescribed>& history = worker_history_[worker->second];
+  const WorkerDescribed description = DescriptionOf(worker->second, request, now.wall);
+  if (history.empty() || !SameDescription(history.back(), description)) {
+    history.push_back(description);
+    facts.push_back(description);
+  }
+  if (!facts.empty()) SendUntilStored(outbox, std::move(facts), Append{});
   // The same installation joins again: its former session is dead, whatever its connection says.
   std::vector<SessionId> former;
   for (const auto& [id, session] : sessions_) {
@@ -420,6 +456,20 @@ absl::Time Core::NextDeadline() const {
   if (!holds_.empty()) deadline = std::min(deadline, holds_.begin()->first);
   if (!later_.empty()) deadline = std::min(deadline, later_.begin()->first);
   return deadline;
+}
+
+WorkerDescribed Core::DescribeWorker(WorkerId worker, absl::Time at) const {
+  if (const auto it = worker_history_.find(worker); it != worker_history_.end() && !it->second.empty()) {
+    const std::vector<WorkerDescribed>& history = it->second;
+    for (auto known = history.rbegin(); known != history.rend(); ++known) {
+      if (known->at <= at) return *known;
+    }
+  }
+  // Before it first said so: a store of version 1 did not keep that, or the wall clock was set.
+  WorkerDescribed unknown;
+  unknown.worker = worker;
+  if (const auto it = worker_names_.find(worker); it != worker_names_.end()) unknown.name = it->second;
+  return unknown;
 }
 
 std::vector<WorkerView> Core::Workers(Instant now) const {

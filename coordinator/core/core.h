@@ -87,6 +87,8 @@ class Core {
   std::vector<JobView> Jobs() const;
   std::optional<JobView> Find(JobId job) const;
   std::vector<WorkerView> Workers(Instant now) const;
+  // What the worker had said of itself by then (wall clock); but for its name empty if nobody knows.
+  WorkerDescribed DescribeWorker(WorkerId worker, absl::Time at) const;
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:
@@ -166,6 +168,7 @@ class Core {
   std::set<std::pair<absl::Time, SessionId>> holds_;  // Parked calls by when they must be answered.
   std::map<std::string, WorkerId> worker_by_installation_;
   std::map<WorkerId, std::string> worker_names_;
+  std::map<WorkerId, std::vector<WorkerDescribed>> worker_history_;  // What it said of itself, ascending by time.
   std::set<WorkerId> quarantined_;
   std::map<uint64_t, Append> appends_;
   std::multimap<absl::Time, std::function<void(Instant, Outbox&)>> later_;  // Monotonic.

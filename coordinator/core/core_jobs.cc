@@ -293,6 +293,9 @@ Outbox Core::Recover(Instant now, const StoreContents& contents) {
     worker_names_[worker.worker] = worker.name;
     last_worker_ = std::max(last_worker_, static_cast<uint64_t>(worker.worker));
   }
+  for (const WorkerDescribed& description : contents.worker_descriptions) {
+    worker_history_[description.worker].push_back(description);
+  }
   for (const StoredJob& stored : contents.jobs) {
     absl::StatusOr<Job> job = RestoreJob(stored, factory_);
     if (!job.ok()) {  // Its facts stay in the store until it is deleted.

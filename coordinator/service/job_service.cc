@@ -12,6 +12,7 @@
 #include "coordinator/identity.h"
 #include "coordinator/service/blob_streams.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/slice_stream.h"
 #include "coordinator/service/watch.h"
 #include "coordinator/service/worker_service.h"
 #include "proto/transport_settings.h"
@@ -145,6 +146,12 @@ grpc::ServerWriteReactor<v1::JobStatus>* JobService::Watch(Context* context, con
   if (!token.ok()) return new WatchReactor(*this, ToGrpc(token.status()));
   const absl::Duration interval = absl::Milliseconds(request->interval_ms() == 0 ? 500 : request->interval_ms());
   return new WatchReactor(*this, JobId{request->job()}, std::max(interval, kShortestWatchInterval));
+}
+
+grpc::ServerWriteReactor<v1::SlicesReply>* JobService::Slices(Context* context, const v1::JobRef* request) {
+  absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/true, Role::kViewer);
+  if (!token.ok()) return new SliceStreamReactor(token.status());
+  return new SliceStreamReactor(driver_, store_, JobId{request->job()});
 }
 
 grpc::ServerUnaryReactor* JobService::Change(Context* context, const v1::ChangeRequest* request, v1::Empty*) {

@@ -31,6 +31,7 @@ class JobService final : public v1::Jobs::CallbackService {
   Unary* Submit(Context* context, const v1::SubmitRequest* request, v1::SubmitReply* reply) override;
   Unary* List(Context* context, const v1::ListRequest* request, v1::ListReply* reply) override;
   grpc::ServerWriteReactor<v1::JobStatus>* Watch(Context* context, const v1::WatchRequest* request) override;
+  grpc::ServerWriteReactor<v1::SlicesReply>* Slices(Context* context, const v1::JobRef* request) override;
   Unary* Change(Context* context, const v1::ChangeRequest* request, v1::Empty* reply) override;
   Unary* Cancel(Context* context, const v1::JobRef* request, v1::Empty* reply) override;
   Unary* Delete(Context* context, const v1::JobRef* request, v1::Empty* reply) override;

@@ -242,6 +242,16 @@ TEST_F(BlobDirectoryTest, PlaceThatCannotBeWrittenIsRefused) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("is not a directory; choose another place"));
 }
 
+TEST(Sha256Test, PiecesGiveTheDigestOfTheWhole) {
+  Sha256Stream stream;
+  EXPECT_EQ(stream.Digest(), Sha256(""));
+  stream.Add("a");
+  EXPECT_EQ(stream.Digest(), Sha256("a"));
+  stream.Add("");
+  stream.Add("bc");
+  EXPECT_EQ(stream.Digest(), Sha256("abc"));
+}
+
 TEST(Sha256Test, KnownAnswersAreGiven) {
   EXPECT_EQ(HexDigest(Sha256("")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(HexDigest(Sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

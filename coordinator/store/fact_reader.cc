@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/store/rules.h"
 #include "coordinator/store/schema.h"
 
 namespace potluck {
@@ -60,6 +61,7 @@ void ReadTokens(Database& db, StoreContents& contents) {
   }
 }
 
+// Columns from the first on: begin, end, digest, payload, worker, busy, at.
 SliceCommitted SliceOf(RoundKey key, const Query& query) {
   SliceCommitted slice;
   slice.key = key;
@@ -72,6 +74,11 @@ SliceCommitted SliceOf(RoundKey key, const Query& query) {
   return slice;
 }
 
+absl::Status ChangedSlice(const Database& db, const SliceCommitted& slice) {
+  return DamagedDatabase(db.file(), absl::StrCat("slice ", ToString(slice.interval), " of round ", slice.key.round,
+                                                 " of job ", ToString(slice.key.job), " has changed"));
+}
+
 }  // namespace
 
 absl::StatusOr<StoreContents> ReadContents(Database& db) {
@@ -81,6 +88,11 @@ absl::StatusOr<StoreContents> ReadContents(Database& db) {
   Query workers(db, "SELECT worker, installation, name, at FROM workers ORDER BY seq");
   for (workers.With(); workers.Next();) {
     contents.workers.push_back({workers.As<WorkerId>(0), workers.Bytes(1), workers.Bytes(2), workers.Time(3)});
+  }
+  Query descriptions(db, "SELECT worker, name, version, platform, devices, at FROM worker_descriptions ORDER BY seq");
+  for (descriptions.With(); descriptions.Next();) {
+    contents.worker_descriptions.push_back({descriptions.As<WorkerId>(0), descriptions.Bytes(1), descriptions.Bytes(2),
+                                            descriptions.Bytes(3), descriptions.Bytes(4), descriptions.Time(5)});
   }
   ReadTokens(db, contents);
   Query blobs(db, "SELECT job, digest FROM blobs ORDER BY seq");
@@ -99,13 +111,29 @@ absl::Status ReadSlices(Database& db, RoundKey key, const std::function<void(con
               " AND EXISTS (SELECT 1 FROM rounds r WHERE r.job = ?1 AND r.round = ?2) ORDER BY l.begin");
   for (query.With(key.job, key.round); query.Next();) {
     const SliceCommitted slice = SliceOf(key, query);
-    if (SliceChecksum(slice) != query.As<uint64_t>(7)) {
-      return DamagedDatabase(db.file(), absl::StrCat("slice ", ToString(slice.interval), " of round ", key.round,
-                                                     " of job ", ToString(key.job), " has changed"));
-    }
+    if (SliceChecksum(slice) != query.As<uint64_t>(7)) return ChangedSlice(db, slice);
     visit(slice);
   }
   return db.status();
+}
+
+absl::StatusOr<std::vector<StoredSlice>> ReadSlicePage(Database& db, const SlicePage& page) {
+  std::vector<StoredSlice> slices;
+  if (page.begin > kMaxStoredNumber) return slices;  // Beyond every slice; SQLite would take it for a negative number.
+  size_t bytes = 0;
+  Query query(db,
+              "SELECT l.begin, l.\"end\", digest, payload, worker, busy, at, checksum, l.round FROM live l"
+              " LEFT JOIN commits c ON c.seq = l.seq WHERE l.job = ?1 AND (l.round, l.begin) >= (?2, ?3)"
+              " AND EXISTS (SELECT 1 FROM jobs j WHERE j.job = ?1) ORDER BY l.round, l.begin LIMIT ?4");
+  for (query.With(page.job, page.round, page.begin, page.max_slices); query.Next();) {
+    SliceCommitted slice = SliceOf({page.job, query.As<uint32_t>(8)}, query);
+    if (SliceChecksum(slice) != query.As<uint64_t>(7)) return ChangedSlice(db, slice);
+    bytes += slice.payload.size();
+    if (!slices.empty() && bytes > page.max_bytes) break;
+    slices.push_back({std::move(slice), WorkerId{}});
+  }
+  if (!db.status().ok()) return db.status();
+  return slices;
 }
 
 }  // namespace potluck

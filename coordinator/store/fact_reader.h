@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,5 +15,8 @@ absl::StatusOr<StoreContents> ReadContents(Database& database);
 
 // DataLoss when a row is not what was written.
 absl::Status ReadSlices(Database& database, RoundKey key, const std::function<void(const SliceCommitted&)>& visit);
+
+// As Store::ReadPage; DataLoss as above.
+absl::StatusOr<std::vector<StoredSlice>> ReadSlicePage(Database& database, const SlicePage& page);
 
 }  // namespace potluck

@@ -42,6 +42,10 @@ FactWriter::FactWriter(Database& db)
       save_worker_(db,
                    "INSERT INTO workers VALUES (NULL,?,?,?,?)"
                    " ON CONFLICT(worker) DO UPDATE SET name = excluded.name, at = excluded.at"),
+      last_description_(db,
+                        "SELECT name, version, platform, devices FROM worker_descriptions WHERE worker = ? ORDER BY "
+                        "seq DESC LIMIT 1"),
+      insert_description_(db, "INSERT INTO worker_descriptions VALUES (NULL,?,?,?,?,?,?)"),
       find_token_(db, "SELECT token, hash FROM tokens WHERE token = ? OR hash = ?"),
       insert_token_(db, "INSERT INTO tokens VALUES (NULL,?,?,?,?,?,?)"),
       insert_revocation_(db, "INSERT OR IGNORE INTO token_revocations VALUES (?,?)"),
@@ -194,6 +198,18 @@ Verdict FactWriter::Apply(const WorkerSeen& fact) {
   }
   if (!renamed) return Verdict::kRepeat;
   save_worker_.With(fact.worker, Text{fact.installation}, Text{fact.name}, fact.at).Run();
+  return Verdict::kStored;
+}
+
+Verdict FactWriter::Apply(const WorkerDescribed& fact) {
+  Query& last = last_description_;
+  const bool repeated = last.With(fact.worker).First() && last.Bytes(0) == fact.name && last.Bytes(1) == fact.version &&
+                        last.Bytes(2) == fact.platform && last.Bytes(3) == fact.devices;
+  last.Reset();
+  if (repeated) return Verdict::kRepeat;
+  insert_description_
+      .With(fact.worker, Text{fact.name}, Text{fact.version}, Text{fact.platform}, Text{fact.devices}, fact.at)
+      .Run();
   return Verdict::kStored;
 }
 

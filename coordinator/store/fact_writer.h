@@ -45,6 +45,7 @@ class FactWriter {
   Verdict Apply(const SliceRetracted& fact);
   Verdict Apply(const SliceDisagreed& fact);
   Verdict Apply(const WorkerSeen& fact);
+  Verdict Apply(const WorkerDescribed& fact);
   Verdict Apply(const TokenCreated& fact);
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
@@ -64,7 +65,8 @@ class FactWriter {
   Query insert_purge_, next_purge_, end_purge_;
   Query find_round_, last_round_, insert_round_;
   Query last_live_, find_digest_, insert_commit_, insert_live_, delete_live_, insert_retraction_, insert_disagreement_;
-  Query find_worker_, save_worker_, find_token_, insert_token_, insert_revocation_, insert_blob_;
+  Query find_worker_, save_worker_, last_description_, insert_description_, find_token_, insert_token_,
+      insert_revocation_, insert_blob_;
   Query purge_live_commits_, purge_live_, purge_retracted_commits_, purge_retractions_, purge_disagreements_;
 };
 

@@ -95,6 +95,17 @@ struct WorkerSeen {
   absl::Time at;
 };
 
+// What a worker said of itself when it joined; stored when that is not what it said the time before. A slice was
+// computed by what its worker last said before the slice's time.
+struct WorkerDescribed {
+  WorkerId worker{};
+  std::string name;
+  std::string version;   // Of its potluck.
+  std::string platform;  // Operating system and processor.
+  std::string devices;   // Their numerics classes, each once.
+  absl::Time at;
+};
+
 enum class Role { kWorker = 1, kViewer = 2, kAdmin = 3 };
 
 struct TokenCreated {
@@ -118,6 +129,6 @@ struct BlobNamed {
 };
 
 using Fact = std::variant<JobSubmitted, JobSettings, JobEnded, JobDeleted, RoundOpened, SliceCommitted, SliceRetracted,
-                          SliceDisagreed, WorkerSeen, TokenCreated, TokenRevoked, BlobNamed>;
+                          SliceDisagreed, WorkerSeen, TokenCreated, TokenRevoked, BlobNamed, WorkerDescribed>;
 
 }  // namespace potluck

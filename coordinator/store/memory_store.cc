@@ -135,6 +135,16 @@ Verdict MemoryFacts::Apply(const WorkerSeen& fact) {
   return Verdict::kStored;
 }
 
+Verdict MemoryFacts::Apply(const WorkerDescribed& fact) {
+  const auto last = std::find_if(descriptions_.rbegin(), descriptions_.rend(),
+                                 [&fact](const WorkerDescribed& known) { return known.worker == fact.worker; });
+  const bool repeated = last != descriptions_.rend() && last->name == fact.name && last->version == fact.version &&
+                        last->platform == fact.platform && last->devices == fact.devices;
+  if (repeated) return Verdict::kRepeat;
+  descriptions_.push_back(fact);
+  return Verdict::kStored;
+}
+
 Verdict MemoryFacts::Apply(const TokenCreated& fact) {
   bool known = false;
   for (const TokenRow& token : tokens_) {
@@ -173,6 +183,7 @@ StoreContents MemoryFacts::Contents() const {
     contents.jobs.push_back(std::move(job));
   }
   contents.workers = workers_;
+  contents.worker_descriptions = descriptions_;
   for (const TokenRow& token : tokens_) {
     (token.revoked ? contents.revoked_tokens : contents.tokens).push_back(token.created);
   }
@@ -187,6 +198,24 @@ void MemoryFacts::ForEachSlice(RoundKey key, const std::function<void(const Slic
   const auto round = job->second.rounds.find(key.round);
   if (round == job->second.rounds.end()) return;
   for (const auto& [begin, slice] : round->second.live) visit(slice);
+}
+
+std::vector<StoredSlice> MemoryFacts::ReadPage(const SlicePage& page) const {
+  std::vector<StoredSlice> slices;
+  const auto job = jobs_.find(page.job);
+  if (job == jobs_.end()) return slices;
+  size_t bytes = 0;
+  const auto& rounds = job->second.rounds;
+  for (auto round = rounds.lower_bound(page.round); round != rounds.end(); ++round) {
+    const auto& live = round->second.live;
+    auto it = round->first == page.round ? live.lower_bound(page.begin) : live.begin();
+    for (; it != live.end(); ++it) {
+      bytes += it->second.payload.size();
+      if (slices.size() == page.max_slices || (!slices.empty() && bytes > page.max_bytes)) return slices;
+      slices.push_back({it->second, WorkerId{}});
+    }
+  }
+  return slices;
 }
 
 Epoch MemoryStore::epoch() const {
@@ -258,6 +287,11 @@ absl::Status MemoryStore::ForEachSlice(RoundKey key, const std::function<void(co
   MutexLock lock(&mutex_);
   facts_.ForEachSlice(key, visit);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<StoredSlice>> MemoryStore::ReadPage(const SlicePage& page) {
+  MutexLock lock(&mutex_);
+  return facts_.ReadPage(page);
 }
 
 absl::Status MemoryStore::BackUp(const std::string& file) {

@@ -28,6 +28,7 @@ class MemoryFacts {
   Verdict Write(const Fact& fact);
   StoreContents Contents() const;
   void ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) const;
+  std::vector<StoredSlice> ReadPage(const SlicePage& page) const;
 
  private:
   struct RoundRows {
@@ -55,6 +56,7 @@ class MemoryFacts {
   Verdict Apply(const SliceRetracted& fact);
   Verdict Apply(const SliceDisagreed& fact);
   Verdict Apply(const WorkerSeen& fact);
+  Verdict Apply(const WorkerDescribed& fact);
   Verdict Apply(const TokenCreated& fact);
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
@@ -69,6 +71,7 @@ class MemoryFacts {
   JobId last_job_{};
   std::set<Disagreement> disagreements_;
   std::vector<WorkerSeen> workers_;
+  std::vector<WorkerDescribed> descriptions_;
   std::vector<TokenRow> tokens_;
   std::vector<BlobNamed> blobs_;
 };
@@ -83,6 +86,7 @@ class MemoryStore final : public Store {
   // Holds the lock: `visit` must not call the store.
   absl::Status ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) override
       ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<StoredSlice>> ReadPage(const SlicePage& page) override ABSL_LOCKS_EXCLUDED(mutex_);
   // FailedPrecondition: there is no file to copy.
   absl::Status BackUp(const std::string& file) override;
   uint64_t SizeBytes() override { return 0; }

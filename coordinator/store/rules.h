@@ -12,6 +12,7 @@
 //   SliceRetracted  kUnknown unless exactly this interval is committed, or when the job has ended.
 //   SliceDisagreed  kUnknown unless exactly this interval is committed; kRepeat of an equal one.
 //   WorkerSeen      kRepeat if the name is the same; kDisagreement if the id or the installation belongs to another.
+//   WorkerDescribed kRepeat if it is, but for the time, what the worker said last.
 //   TokenCreated    kRepeat of the same id and hash; kDisagreement if either is taken otherwise.
 //   TokenRevoked    kUnknown without the token; kRepeat if it was revoked.
 //   BlobNamed       kUnknown without the job; kRepeat if the job named it before.

@@ -49,6 +49,15 @@ CREATE TABLE blobs(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, digest BLOB NO
 CREATE TABLE purges(job INTEGER PRIMARY KEY);
 )sql";
 
+// What version 2 added.
+constexpr char kWorkerDescriptions[] = R"sql(
+CREATE TABLE worker_descriptions(seq INTEGER PRIMARY KEY, worker INTEGER NOT NULL, name TEXT, version TEXT,
+  platform TEXT, devices TEXT, at INTEGER);
+CREATE INDEX worker_descriptions_by_worker ON worker_descriptions(worker);
+)sql";
+
+void SetVersion(Database& db) { db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str()); }
+
 // Builds the file under another name and renames it when it is complete and on the disk.
 absl::Status CreateDatabase(const std::string& directory) {
   const std::string file = DatabaseFile(directory);
@@ -64,8 +73,9 @@ absl::Status CreateDatabase(const std::string& directory) {
   db.Execute("PRAGMA auto_vacuum = INCREMENTAL");
   db.Begin();
   db.Execute(kTables);
+  db.Execute(kWorkerDescriptions);
   db.Execute(absl::StrCat("PRAGMA application_id = ", kApplicationId).c_str());
-  db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str());
+  SetVersion(db);
   db.Commit();
   if (!db.status().ok()) return db.status();
   database->reset();
@@ -88,6 +98,17 @@ absl::Status CheckVersion(Database& db) {
                                                       "; use a newer potluck or another --state"));
   }
   return absl::OkStatus();
+}
+
+// Brings an older file up to kSchemaVersion, in one transaction.
+absl::Status Migrate(Database& db) {
+  const int64_t version = db.ReadInteger("PRAGMA user_version");
+  if (!db.status().ok() || version == kSchemaVersion) return db.status();
+  db.Begin();
+  if (version < 2) db.Execute(kWorkerDescriptions);
+  SetVersion(db);
+  db.Commit();
+  return db.status();
 }
 
 absl::Status CheckIntegrity(Database& db) {
@@ -155,6 +176,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenDatabase(const std::string& direct
   if (check_integrity) {
     if (absl::Status status = CheckIntegrity(db); !status.ok()) return status;
   }
+  if (absl::Status status = Migrate(db); !status.ok()) return status;
   return database;
 }
 

@@ -137,6 +137,12 @@ absl::Status SqliteStore::ForEachSlice(RoundKey key, const std::function<void(co
   return ReadSlices(**database, key, visit);
 }
 
+absl::StatusOr<std::vector<StoredSlice>> SqliteStore::ReadPage(const SlicePage& page) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file_, Database::Mode::kReadOnly);
+  if (!database.ok()) return database.status();
+  return ReadSlicePage(**database, page);
+}
+
 absl::Status SqliteStore::BackUp(const std::string& file) { return BackUpDatabase(file_, file); }
 
 uint64_t SqliteStore::SizeBytes() { return FileSize(file_) + FileSize(absl::StrCat(file_, "-wal")); }

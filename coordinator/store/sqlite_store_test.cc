@@ -176,8 +176,20 @@ TEST_F(SqliteStoreTest, NewerVersionIsRefusedAndLeftAsItIs) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(
       std::string(status.message()),
-      HasSubstr("has format version 99, this build reads up to version 1; use a newer potluck or another --state"));
+      HasSubstr("has format version 99, this build reads up to version 2; use a newer potluck or another --state"));
   EXPECT_EQ(FileBytes(file()), before);
+}
+
+TEST_F(SqliteStoreTest, AFileOfVersion1IsBroughtUpToDateWithAllThatIsInIt) {
+  FillDirectory(directory());
+  RunSql(file(), "DROP TABLE worker_descriptions; PRAGMA user_version = 1");  // What version 1 wrote.
+  std::unique_ptr<SqliteStore> store = OpenOrDie(directory());
+  EXPECT_EQ(store->Load()->worker_descriptions.size(), 0u);
+  EXPECT_FALSE(Slices(*store, 1, 0).empty());
+  const WorkerDescribed said{WorkerId{1}, "lab", "0.1", "Linux", "cpu", At(1)};
+  EXPECT_EQ(AppendOne(*store, said), Verdict::kStored);
+  store.reset();
+  EXPECT_EQ(OpenOrDie(directory())->Load()->worker_descriptions.size(), 1u);
 }
 
 TEST_F(SqliteStoreTest, AnotherProgramsDatabaseIsRefused) {

@@ -1,7 +1,8 @@
 // Keeps facts durably and in order. The only thing of the coordinator that survives a crash.
 //
 // Thread-safe. Appending is asynchronous: calls made while one transaction is being written share the next one (group
-// commit). A failed append changes nothing. Nothing is read on the hot path: Load and ForEachSlice serve the start.
+// commit). A failed append changes nothing. Nothing is read on the hot path: Load and ForEachSlice serve the start,
+// ReadPage those who want to see a job's slices.
 #pragma once
 
 #include <functional>
@@ -36,10 +37,27 @@ struct StoredJob {
 struct StoreContents {
   std::vector<StoredJob> jobs;
   std::vector<WorkerSeen> workers;
-  std::vector<TokenCreated> tokens;  // Without the revoked ones.
+  std::vector<WorkerDescribed> worker_descriptions;  // Each worker's in the order in which they were stored.
+  std::vector<TokenCreated> tokens;                  // Without the revoked ones.
   std::vector<TokenCreated> revoked_tokens;
   std::vector<BlobNamed> blobs;
   JobId last_job{};  // Highest JobId ever given, deleted ones included.
+};
+
+// A slice that counts, and what is known of it besides.
+struct StoredSlice {
+  SliceCommitted slice;
+  WorkerId verified_by{};  // The second worker that came to the same result; 0: none did.
+};
+
+// Which slices of a job to read: those from (round, begin) on, at most so many and, after the first, so many bytes of
+// payload.
+struct SlicePage {
+  JobId job{};
+  uint32_t round = 0;
+  uint64_t begin = 0;
+  size_t max_slices = 0;
+  size_t max_bytes = 0;
 };
 
 class Store {
@@ -62,6 +80,11 @@ class Store {
 
   // Calls `visit` for each committed, not retracted slice of the round, by ascending interval.
   virtual absl::Status ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) = 0;
+
+  // The slices of the page that are committed and not retracted, ascending by round and interval; none when there are
+  // no more, or no such job. Holds nothing once it has returned: who reads a long job page by page delays neither
+  // commits nor the truncation of the log.
+  virtual absl::StatusOr<std::vector<StoredSlice>> ReadPage(const SlicePage& page) = 0;
 
   // Writes a consistent copy to a new file while the store goes on; refuses to overwrite.
   virtual absl::Status BackUp(const std::string& file) = 0;

@@ -60,6 +60,8 @@ TEST_P(StoreTest, EveryFactIsFoundAgain) {
             " ended 1 92 \n"
             "worker 18446744073709551615 installation 1 laptop 1700000060000000000\n"
             "worker 2 installation 2 lab-7 1700000062000000000\n"
+            "worker 2 is lab, 0.1, Linux x86_64, cpu/avx2/x86-64 1700000061000000000\n"
+            "worker 2 is lab-7, 0.2, Linux x86_64, cpu/avx2/x86-64 1700000062000000000\n"
             "token 1 ada 3 never\n"
             "revoked token 2 bob 1 expires\n" +
                 absl::StrCat("blob ", HexDigest(Sha256("blob")), " of 1\nlast job 3\n"));
@@ -71,6 +73,7 @@ TEST_P(StoreTest, FactsSentTwiceAreRepeats) {
                                    Opened(1, 0, 10),
                                    Slice(1, 0, {0, 10}),
                                    WorkerSeen{WorkerId{1}, "i", "n", At(1)},
+                                   WorkerDescribed{WorkerId{1}, "n", "0.1", "p", "d", At(1)},
                                    TokenCreated{TokenId{1}, "h", "t", Role::kViewer, At(1)},
                                    TokenRevoked{TokenId{1}, At(1)},
                                    BlobNamed{JobId{1}, "d"},
@@ -137,6 +140,57 @@ TEST_P(StoreTest, RetractedSliceMakesRoomForOthers) {
   EXPECT_EQ(AppendOne(*store_, Slice(1, 0, {0, 10}, "right")), Verdict::kStored);
   EXPECT_EQ(AppendOne(*store_, Slice(1, 0, {0, 10}, "wrong")), Verdict::kDisagreement);
   EXPECT_EQ(Slices(*store_, 1, 0), "[0, 10)=right [10, 20)=b");
+}
+
+// "0:[0, 3)=sum 1:[5, 9)=other": the slices of one page.
+std::string Page(Store& store, const SlicePage& page) {
+  const absl::StatusOr<std::vector<StoredSlice>> slices = store.ReadPage(page);
+  if (!slices.ok()) return slices.status().ToString();
+  std::string text;
+  for (const StoredSlice& stored : *slices) {
+    absl::StrAppend(&text, text.empty() ? "" : " ", stored.slice.key.round, ":", ToString(stored.slice.interval), "=",
+                    stored.slice.payload);
+  }
+  return text;
+}
+
+TEST_P(StoreTest, SlicesAreReadPageByPage) {
+  AppendAndWait(*store_, {Job(1), Job(2), Opened(1, 0, 100), Opened(2, 0, 100), Slice(2, 0, {0, 100}, "other job"),
+                          Slice(1, 0, {20, 30}, "c"), Slice(1, 0, {0, 10}, "a"), Slice(1, 0, {10, 20}, "b"),
+                          SliceRetracted{{JobId{1}, 0}, {10, 20}, "wrong", At(1)}, Opened(1, 1, 5),
+                          Slice(1, 1, {0, 5}, std::string(100, 'd'))});
+  const std::string d(100, 'd');
+  SlicePage page{.job = JobId{1}, .max_slices = 10, .max_bytes = 1000};
+  EXPECT_EQ(Page(*store_, page), "0:[0, 10)=a 0:[20, 30)=c 1:[0, 5)=" + d);
+  page.begin = 10;
+  EXPECT_EQ(Page(*store_, page), "0:[20, 30)=c 1:[0, 5)=" + d);
+  page.max_slices = 1;
+  EXPECT_EQ(Page(*store_, page), "0:[20, 30)=c");
+  page.max_slices = 10;
+  page.max_bytes = 50;
+  EXPECT_EQ(Page(*store_, page), "0:[20, 30)=c");
+  page.begin = 30;
+  EXPECT_EQ(Page(*store_, page), "1:[0, 5)=" + d) << "the first one is read, however large";
+  page = {.job = JobId{1}, .round = 1, .begin = 5, .max_slices = 10, .max_bytes = 1000};
+  EXPECT_EQ(Page(*store_, page), "");
+  page = {.job = JobId{1}, .round = 0, .begin = ~uint64_t{0}, .max_slices = 10, .max_bytes = 10};
+  EXPECT_EQ(Page(*store_, page).find("0:"), std::string::npos);
+  AppendAndWait(*store_, {Ended(1)});
+  page = {.job = JobId{1}, .max_slices = 1, .max_bytes = 1};
+  EXPECT_EQ(Page(*store_, page), "0:[0, 10)=a") << "an ended job keeps its slices";
+  AppendAndWait(*store_, {JobDeleted{JobId{1}}});
+  EXPECT_EQ(Page(*store_, page), "");
+}
+
+TEST_P(StoreTest, AWorkersDescriptionIsStoredWhenItIsAnother) {
+  const auto said = [](const std::string& version) {
+    return WorkerDescribed{WorkerId{1}, "lab", version, "Linux", "cpu", At(1)};
+  };
+  EXPECT_EQ(AppendOne(*store_, said("0.1")), Verdict::kStored);
+  EXPECT_EQ(AppendOne(*store_, said("0.1")), Verdict::kRepeat);
+  EXPECT_EQ(AppendOne(*store_, said("0.2")), Verdict::kStored);
+  EXPECT_EQ(AppendOne(*store_, said("0.1")), Verdict::kStored) << "back at the former one";
+  EXPECT_EQ(store_->Load()->worker_descriptions.size(), 3u);
 }
 
 TEST_P(StoreTest, NothingIsAddedToAJobThatEnded) {

@@ -139,6 +139,10 @@ inline std::string Describe(Store& store) {
     absl::StrAppend(&text, "worker ", static_cast<uint64_t>(worker.worker), " ", worker.installation, " ", worker.name,
                     " ", absl::ToUnixNanos(worker.at), "\n");
   }
+  for (const WorkerDescribed& said : contents->worker_descriptions) {
+    absl::StrAppend(&text, "worker ", static_cast<uint64_t>(said.worker), " is ", said.name, ", ", said.version, ", ",
+                    said.platform, ", ", said.devices, " ", absl::ToUnixNanos(said.at), "\n");
+  }
   for (const auto* tokens : {&contents->tokens, &contents->revoked_tokens}) {
     for (const TokenCreated& token : *tokens) {
       absl::StrAppend(&text, tokens == &contents->tokens ? "token " : "revoked token ",
@@ -172,6 +176,8 @@ inline std::vector<Fact> VariedFacts() {
           WorkerSeen{WorkerId{~uint64_t{0}}, "installation 1", "laptop", At(60)},
           WorkerSeen{WorkerId{2}, "installation 2", "lab", At(61)},
           WorkerSeen{WorkerId{2}, "installation 2", "lab-7", At(62)},
+          WorkerDescribed{WorkerId{2}, "lab", "0.1", "Linux x86_64", "cpu/avx2/x86-64", At(61)},
+          WorkerDescribed{WorkerId{2}, "lab-7", "0.2", "Linux x86_64", "cpu/avx2/x86-64", At(62)},
           TokenCreated{TokenId{1}, Sha256("x"), "ada", Role::kAdmin, At(70)},
           TokenCreated{TokenId{2}, Sha256("y"), "bob", Role::kWorker, At(71), At(5000)},
           TokenRevoked{TokenId{2}, At(72)},

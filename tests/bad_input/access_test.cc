@@ -261,7 +261,7 @@ TEST_F(AccessTest, AnotherKeyIsRefused) {
 }
 
 TEST_F(AccessTest, AnUnknownJobOrWorkerIsNamed) {
-  for (const char* command : {"show", "watch", "cancel", "pause", "resume", "delete"}) {
+  for (const char* command : {"show", "watch", "certificate", "cancel", "pause", "resume", "delete"}) {
     SCOPED_TRACE(command);
     ExpectOneSentence(RunFor(admin_, {"jobs", command, "4711"}), kExitFailed, {"job", "4711"});
   }
@@ -281,8 +281,10 @@ TEST_F(AccessTest, CommandsGiveUpAnUnreachableCoordinatorWithin15Seconds) {
   join.addresses = {closed.address(), silent.address()};
   const std::string to_both = Format(join);
   const std::vector<std::pair<std::string, Words>> commands = {
-      {to_silent, {"jobs", "list"}}, {to_silent, {"nqueens", "8"}}, {to_silent, {"jobs", "watch", "1"}},
-      {to_closed, {"jobs", "list"}}, {to_closed, {"nqueens", "8"}}, {to_both, {"jobs", "cancel", "1"}},
+      {to_silent, {"jobs", "list"}},       {to_silent, {"nqueens", "8"}},
+      {to_silent, {"jobs", "watch", "1"}}, {to_silent, {"jobs", "certificate", "1"}},
+      {to_closed, {"jobs", "list"}},       {to_closed, {"nqueens", "8"}},
+      {to_both, {"jobs", "cancel", "1"}},
   };
   std::vector<Ended> ended(commands.size());
   std::vector<std::thread> threads;

@@ -41,7 +41,7 @@ std::vector<Case> Commands() {
   return {
       {{"nqueens"},
        {"--local-workers", "--threads", "--algorithm", "--nodes", "--dispatch", "--coordinator", "--patience", "--name",
-        "--priority", "--weight", "--verbose", "--json", "--slice-seconds"}},
+        "--priority", "--weight", "--certificate", "--verbose", "--json", "--slice-seconds"}},
       {{"serve"}, {"--state", "--listen", "--public", "--lease", "--retain", "--log-format", "--log-level"}},
       {{"join"},
        {"--name", "--threads", "--device", "--dispatch", "--when-idle", "--metered", "--ends-in", "--exit-when-idle",
@@ -49,6 +49,7 @@ std::vector<Case> Commands() {
       {{"jobs", "list"}, on_coordinator},
       {{"jobs", "show"}, on_coordinator},
       {{"jobs", "watch"}, with({"--patience"})},
+      {{"jobs", "certificate"}, with({"--output"})},
       {{"jobs", "cancel"}, on_coordinator},
       {{"jobs", "pause"}, on_coordinator},
       {{"jobs", "resume"}, on_coordinator},
@@ -59,8 +60,10 @@ std::vector<Case> Commands() {
       {{"token", "create"}, with({"--role", "--name", "--lifetime"})},
       {{"token", "list"}, on_coordinator},
       {{"token", "revoke"}, on_coordinator},
+      {{"verify"}, {"--sample", "--dispatch", "--threads", "--seed", "--json"}},
       {{"backup"}, {}},
       {{"bench", "nqueens"}, {"--n", "--algorithm", "--device", "--dispatch", "--threads", "--units", "--json"}},
+      {{"bench", "paper"}, {"--n", "--full", "--threads", "--repeat", "--svg", "--json"}},
       {{"bench", "coordinator"}, {"--workers", "--batch", "--seconds", "--directory", "--json", "--serve"}},
   };
 }
@@ -98,10 +101,42 @@ TEST(CommandLineTest, NumbersOutOfTheirRangeAreNamed) {
       {{"token", "create", "--lifetime", "-1h"}, {"--lifetime is \"-1h\"", "s, min, h or d"}},
       {{"token", "create", "--role", "king"}, {"--role is \"king\"", "worker or viewer or admin"}},
       {{"jobs", "set", "1", "--priority", "5000"}, {"--priority is \"5000\"", "from -1000 to 1000"}},
+      {{"verify", "x", "--sample", "1.5"}, {"--sample is \"1.5\"", "a number from 0 to 1"}},
+      {{"verify", "x", "--sample", "nan"}, {"--sample is \"nan\"", "a number from 0 to 1"}},
+      {{"verify", "x", "--seed", "-1"}, {"--seed is \"-1\"", "a whole number from 0"}},
+      {{"verify", "x", "--dispatch", "gpu"}, {"--dispatch is \"gpu\"", "scalar"}},
+      {{"bench", "paper", "--repeat", "0"}, {"--repeat is \"0\"", "a whole number from 1 to 100"}},
+      {{"bench", "paper", "--n", "10..12", "--full"}, {"--n", "--full", "allowed is either"}},
       {{"bench", "coordinator", "--workers", "0"}, {"--workers is \"0\"", "a whole number from 1"}},
       {{"bench", "coordinator", "--batch", "-3"}, {"--batch is \"-3\"", "a whole number from 1"}},
       {{"bench", "coordinator", "--seconds", "0"}, {"--seconds is \"0\"", "from"}},
   });
+}
+
+TEST(CommandLineTest, RangesOfBoardsAreReadWhole) {
+  for (const char* boards :
+       {"3", "21", "10..", "..12", "12..10", "10...12", "10..12..14", "10-12", "+10..12", "a..b", ""}) {
+    ExpectUsageErrors({{{"bench", "paper", "--n", boards},
+                        {absl::StrCat("--n is \"", boards, "\""), "N or FROM..TO, boards from 4 to 20"}}});
+  }
+}
+
+// Counts are compared with known ones on the way.
+TEST(CommandLineTest, ThePapersExperimentRunsOnSmallBoards) {
+  const TemporaryDirectory directory;
+  const std::string svg = directory / "p.svg";
+  const Ended ended = RunPotluck({"bench", "paper", "--n", "8..9", "--repeat", "1", "--json", "--svg", svg});
+  ExpectOneJsonObject(ended);
+  for (const char* part : {"\"n\":8,\"solutions\":\"92\",\"nodes\":\"2056\"", "\"n\":9,\"solutions\":\"352\"",
+                           "\"nodes_per_second\"", "\"paper\":{"}) {
+    EXPECT_NE(ended.out.find(part), std::string::npos) << part << " is not in " << ended.out;
+  }
+  EXPECT_NE(ReadWholeFile(svg).find("</svg>\n"), std::string::npos);
+  const Ended text = RunPotluck({"bench", "paper", "--n", "8", "--repeat", "1"});
+  EXPECT_EQ(text.code, kExitOk) << text.err;
+  EXPECT_NE(text.out.find("6.41 M"), std::string::npos) << text.out;
+  ExpectOneSentence(RunPotluck({"bench", "paper", "--n", "8", "--svg", directory.path()}), kExitFailed,
+                    {"cannot write", "not a plain file"});
 }
 
 TEST(CommandLineTest, AnUnknownCommandIsToldTheNearest) {
@@ -137,6 +172,9 @@ TEST(CommandLineTest, WhatIsMissingIsNamed) {
       {{"join"}, {"X is missing", "join string"}},
       {{"jobs", "list"}, {"--coordinator is missing", "join string", "POTLUCK_COORDINATOR"}},
       {{"jobs", "show"}, {"ID is missing"}},
+      {{"jobs", "certificate"}, {"ID is missing"}},
+      {{"verify"}, {"FILE is missing"}},
+      {{"nqueens", "8", "--certificate"}, {"the value of --certificate is missing"}},
       {{"jobs", "cancel", "zero"}, {"ID is \"zero\"", "a whole number from 1"}},
       {{"jobs", "cancel", "0"}, {"ID is \"0\"", "a whole number from 1"}},
       {{"workers", "drain"}, {"NAME is missing"}},

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/exit_code.h"
+#include "coordinator/store/schema.h"
 #include "proto/join_string.h"
 #include "tests/bad_input/program.h"
 
@@ -178,8 +179,9 @@ class DamagedStateTest : public testing::Test {
 
 TEST_F(DamagedStateTest, AStateOfANewerVersionIsLeftAlone) {
   SetVersion(File("potluck.db"), 99);
-  ExpectRefusedAndUnchanged(state_, {"potluck.db", "format version 99", "up to version 1", "use a newer potluck"});
-  SetVersion(File("potluck.db"), 1);
+  ExpectRefusedAndUnchanged(state_, {"potluck.db", "format version 99", absl::StrCat("up to version ", kSchemaVersion),
+                                     "use a newer potluck"});
+  SetVersion(File("potluck.db"), kSchemaVersion);
   ExpectJobIsThere(state_);
 }
 

@@ -38,6 +38,17 @@ grpc::Status Caller::Exchange(const v1::ExchangeRequest& request, v1::ExchangeRe
   return Call(&v1::Workers::StubInterface::Exchange, request, reply);
 }
 
+grpc::Status Caller::Slices(uint64_t job, std::vector<v1::SlicesReply>* replies) const {
+  grpc::ClientContext context;
+  Prepare(context);
+  v1::JobRef request;
+  request.set_job(job);
+  const auto reader = jobs_->Slices(&context, request);
+  v1::SlicesReply reply;
+  while (reader->Read(&reply)) replies->push_back(reply);
+  return reader->Finish();
+}
+
 v1::JobStatus Caller::Job(uint64_t job) const {
   v1::ListReply reply;
   const grpc::Status status = Call(&v1::Jobs::StubInterface::List, v1::ListRequest(), &reply);

@@ -46,6 +46,8 @@ class Caller {
 
   grpc::Status Join(const v1::JoinRequest& request, v1::JoinReply* reply) const;
   grpc::Status Exchange(const v1::ExchangeRequest& request, v1::ExchangeReply* reply) const;
+  // All messages of Slices, and how the call ended.
+  grpc::Status Slices(uint64_t job, std::vector<v1::SlicesReply>* replies) const;
   // The status of a job; fails the test if there is none.
   v1::JobStatus Job(uint64_t job) const;
   v1::ListWorkersReply Workers() const;

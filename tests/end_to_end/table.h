@@ -32,6 +32,8 @@ class Table {
   Table& operator=(const Table&) = delete;
 
   int port() const { return port_; }
+  // The state is in `state`, join strings included.
+  const std::string& directory() const { return directory_; }
   // ---- Processes; each call adds one. References stay valid.
   // Any command, with HOME and the cache in the table's directory.
   Process& Run(const std::vector<std::string>& arguments);
