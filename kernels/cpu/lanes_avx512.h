@@ -42,9 +42,7 @@ struct Avx512Lanes32 : Avx512Bits {
   POTLUCK_LANES Vector Add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
   POTLUCK_LANES Vector Sub(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
   POTLUCK_LANES Vector ShiftRightOne(Vector a) { return _mm512_srli_epi32(a, 1); }
-  POTLUCK_LANES Vector ClearWhere(Mask mask, Vector a) {
-    return _mm512_maskz_mov_epi32(static_cast<Mask>(~mask), a);
-  }
+  POTLUCK_LANES Vector ClearWhere(Mask mask, Vector a) { return _mm512_maskz_mov_epi32(static_cast<Mask>(~mask), a); }
 
   // Masks: lanes of `within` for which ...
   POTLUCK_LANES Mask NonZero(Mask within, Vector a) { return _mm512_mask_test_epi32_mask(within, a, a); }
@@ -116,8 +114,7 @@ class Avx512Packer32To16 {
  public:
   explicit __attribute__((always_inline)) Avx512Packer32To16(Avx512Lanes32::Mask mask) : mask_(mask) {}
   __attribute__((always_inline)) void Store(uint16_t* to, __m512i a) const {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
-                        _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(mask_, a)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(mask_, a)));
   }
   __attribute__((always_inline)) size_t count() const { return Avx512Lanes32::Count(mask_); }
 

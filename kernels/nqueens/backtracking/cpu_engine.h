@@ -49,7 +49,8 @@ class CpuEngine : public SeedEngine {
   Status Finish(std::span<RankCounts> counts, const std::function<bool()>& cancelled) override;
 
  protected:
-  // Thread `thread`'s (from 0) share of the queue; looks at `cancelled` every few milliseconds and then stops the queue.
+  // Thread `thread`'s (from 0) share of the queue; looks at `cancelled` every few milliseconds and then stops the
+  // queue.
   virtual void SearchOnThread(int thread, SeedQueue& queue, const std::function<bool()>& cancelled) = 0;
 
   int threads() const { return threads_; }

@@ -1,19 +1,19 @@
-// The vectorised backtracking search, once for all instruction sets: `Isa` (kernels/cpu/lanes_*.h) has the lanes.
+// The vectorised backtracking search, once for all instruction sets: `Isa` (in vector_search_*.cc) names the lanes of
+// kernels/cpu/lanes_*.h.
 //
 // Each level (number of open rows) has a buffer of boards that still have columns to try. A batch of them is taken from
 // a buffer, a board a lane; every lane places kTries queens; children with a free column are compressed into the next
-// level's buffer, and boards with columns left back into their own. So every lane is busy in every step, and the number
-// of steps does not depend on data: what is mispredicted is paid once a batch. A buffer is expanded when it holds a
-// batch, deepest first, so that all of them together stay near the first-level cache. The idea of level buffers filled
-// by vector compression is Potluck's probe's; nothing of it is published as far as known.
+// level's buffer, boards with columns left back into their own. So the number of steps does not depend on data and
+// nearly all lanes are busy: what is mispredicted is paid once a batch. A buffer is expanded when it holds a batch,
+// deepest first, so that what is touched stays in the first-level cache.
 //
-// The last two rows are counted, not searched: two columns are left there, each is free or attacked in either row.
-// Nodes are counted by counting lanes.
+// The last two rows are counted, not searched: two columns are left there, each free or attacked in either row. Nodes
+// are counted by counting lanes.
 //
-// Boards up to 16 columns take 16-bit lanes, larger ones 32-bit lanes; but a board moves over to 16-bit lanes as soon
-// as what matters of it fits a window of 16 columns: with few rows open, the columns at the borders are mostly taken.
+// Boards up to 16 columns take 16-bit lanes, larger ones 32-bit lanes; but a board moves over to 16-bit lanes when all
+// that matters of it fits a window of 16 columns: with few rows open, the columns at the borders are mostly taken.
 //
-// Everything here is a template over an Isa of internal linkage, so nothing is shared between instruction sets.
+// Templates over an Isa of internal linkage, so that nothing is shared between instruction sets. Not thread-safe.
 #pragma once
 
 #include "kernels/nqueens/backtracking/vector_search.h"
@@ -22,23 +22,23 @@
 
 namespace potluck::nqueens {
 
-// Rules that tests break to see that totals then come out wrong.
-enum class Broken { kNothing, kLeftDiagonal, kRightDiagonal, kNeighbours, kTwoFreeColumns, kColumnsLeft, kWindow };
+// Rules that tests break, to see that counts then come out wrong.
+enum class Broken { kNothing, kLeftDiagonal, kRightDiagonal, kNeighbours, kTwoFreeColumns, kWindow };
 
-// Columns that each board tries a step. More cost idle lanes, fewer more write-backs.
+// Columns that each board tries in one step of a batch. More would idle lanes, fewer would write boards back more
+// often.
 inline constexpr int kTries = 2;
-// Boards of this many columns and more are not worth looking at for windows before the last rows.
-inline constexpr int kMaxWindowedColumns = 24;
-// Open rows from which on boards move to 16-bit lanes.
-inline constexpr int kWindowRows = 8;
+// Batches are so many vectors: less pays more for mispredicted branches, more falls out of the first-level cache.
+inline constexpr size_t kBatchVectors = 8;
 
-template <typename Isa, typename Lanes>
+template <typename Lanes>
 struct Level {
   using Word = typename Lanes::Word;
-  static constexpr size_t kBatch = Isa::kBatchVectors * Lanes::kLanes;
-  // Up to a batch less one board waits while one step brings kTries children a board of a batch, and a store writes a
-  // whole vector.
+  static constexpr size_t kBatch = kBatchVectors * Lanes::kLanes;
+  // Less than a batch waits when one step adds at most kTries children for each board of a batch, or all children of
+  // the boards of one vector; and a store writes a whole vector.
   static constexpr size_t kCapacity = (1 + kTries) * kBatch + Lanes::kLanes;
+  static_assert(size_t{kVectorMaxRows} <= kTries * kBatchVectors);
 
   alignas(kWorkspaceAlignment) Word columns[kCapacity];  // Occupied; ones above the board.
   alignas(kWorkspaceAlignment) Word left[kCapacity];
@@ -49,13 +49,16 @@ struct Level {
 
 template <typename Isa>
 struct Workspace {
-  Level<Isa, typename Isa::Narrow> narrow[kVectorMaxRows + 1];
-  Level<Isa, typename Isa::Wide> wide[kVectorMaxRows + 1];
+  Level<typename Isa::Narrow> narrow[kVectorMaxRows + 1];  // By open rows.
+  Level<typename Isa::Wide> wide[kVectorMaxRows + 1];
 };
 
+// Isa: Wide, lanes of 32 bits; Narrow, of 16 bits, or Wide again; WideToNarrowPacker; and kMaxWindowedColumns, up to
+// which board looking for windows pays.
 template <typename Isa, Broken kBroken = Broken::kNothing>
 class LevelSearch {
  public:
+  // VectorPath::search.
   static SubtreeCounts Search(void* workspace, const SearchShape& shape, const Seed* seeds, size_t count) {
     LevelSearch search(*static_cast<Workspace<Isa>*>(workspace), shape);
     if (search.columns_ <= Narrow::kBits) {
@@ -70,12 +73,9 @@ class LevelSearch {
   using Narrow = typename Isa::Narrow;
   using Wide = typename Isa::Wide;
   template <typename Lanes>
-  using LevelOf = Level<Isa, Lanes>;
-  static constexpr bool kTwoWidths = Narrow::kBits != Wide::kBits;
-  template <typename Lanes>
-  static constexpr bool kIsWide = kTwoWidths && Lanes::kBits == Wide::kBits;
+  static constexpr bool kCanMove = Lanes::kBits > Narrow::kBits;
 
-  // The boards that one vector holds.
+  // The boards of one vector.
   template <typename Lanes>
   struct Boards {
     typename Lanes::Vector columns, left, right, free;
@@ -85,8 +85,8 @@ class LevelSearch {
       : workspace_(workspace), full_(shape.full), rows_(shape.rows), columns_(__builtin_popcount(shape.full)) {}
 
   template <typename Lanes>
-  LevelOf<Lanes>& At(int rows) {
-    if constexpr (kIsWide<Lanes>) {
+  Level<Lanes>& At(int rows) {
+    if constexpr (kCanMove<Lanes>) {
       return workspace_.wide[rows];
     } else {
       return workspace_.narrow[rows];
@@ -96,7 +96,7 @@ class LevelSearch {
   template <typename Lanes>
   void SearchSeeds(const Seed* seeds, size_t count) {
     using Word = typename Lanes::Word;
-    LevelOf<Lanes>& top = At<Lanes>(rows_);
+    Level<Lanes>& top = At<Lanes>(rows_);
     for (size_t i = 0; i < count; ++i) {
       const Seed& seed = seeds[i];
       top.columns[top.size] = static_cast<Word>(seed.columns | ~full_);
@@ -104,40 +104,109 @@ class LevelSearch {
       top.right[top.size] = static_cast<Word>(seed.right);
       top.free[top.size] = static_cast<Word>(full_ & ~(seed.columns | seed.left | seed.right));
       ++top.size;
-      ExpandFull<Lanes>(rows_);
+      ExpandWhile<Lanes>(rows_, Level<Lanes>::kBatch);
     }
     for (int rows = rows_; rows >= kMinRows; --rows) {
-      if constexpr (kIsWide<Lanes>) Drain<Wide>(rows);
-      Drain<Narrow>(rows);
+      if constexpr (kCanMove<Lanes>) ExpandWhile<Lanes>(rows, 1);
+      ExpandWhile<Narrow>(rows, 1);
     }
   }
 
-  // Expands while a whole batch is there.
+  // Expands the level while it holds at least `boards`; of the levels below less than a batch is left.
   template <typename Lanes>
-  void ExpandFull(int rows) {
-    while (At<Lanes>(rows).size >= LevelOf<Lanes>::kBatch) ExpandAndDescend<Lanes>(rows);
-  }
-  template <typename Lanes>
-  void Drain(int rows) {
-    while (At<Lanes>(rows).size > 0) ExpandAndDescend<Lanes>(rows);
-  }
-  template <typename Lanes>
-  void ExpandAndDescend(int rows) {
-    if (rows == kMinRows) return ExpandLast<Lanes>();
-    if constexpr (kIsWide<Lanes>) {
-      if (rows <= kWindowRows && columns_ <= kMaxWindowedColumns) {
-        Expand<Lanes, true>(rows);
-        ExpandFull<Narrow>(rows - 1);
+  void ExpandWhile(int rows, size_t boards) {
+    while (At<Lanes>(rows).size >= boards) {
+      if (rows == kMinRows) {
+        ExpandLast<Lanes>();
+        continue;
+      }
+      if constexpr (kCanMove<Lanes>) {
+        // Looking is dear; twice, where the boards are few and most of the nodes are still below, is best.
+        if (columns_ <= Isa::kMaxWindowedColumns && (rows == 10 || rows == 8)) {
+          Expand<Lanes, true>(rows);
+          ExpandWhile<Narrow>(rows - 1, Level<Narrow>::kBatch);
+        } else {
+          Expand<Lanes, false>(rows);
+        }
       } else {
         Expand<Lanes, false>(rows);
       }
-    } else {
-      Expand<Lanes, false>(rows);
+      ExpandWhile<Lanes>(rows - 1, Level<Lanes>::kBatch);
     }
-    ExpandFull<Lanes>(rows - 1);
   }
 
-  // Takes the lowest free column of each board: the boards below it; `boards` keep the rest.
+  // Expands a batch, or all there is, of a level with more than kMinRows open rows.
+  template <typename Lanes, bool kWindows>
+  __attribute__((noinline)) void Expand(int rows) {
+    Level<Lanes>& below = At<Lanes>(rows - 1);
+    Level<Narrow>& windowed = At<Narrow>(rows - 1);
+    size_t below_size = below.size;
+    size_t windowed_size = windowed.size;
+    counts_.nodes += PlaceBatch<Lanes, kTries>(
+        At<Lanes>(rows), [&](typename Lanes::Mask active, const Boards<Lanes>& child) __attribute__((always_inline)) {
+          auto alive = Lanes::NonZero(active, child.free);
+          if constexpr (kWindows) alive = MoveToWindows(windowed, windowed_size, alive, child, columns_);
+          Append<Lanes>(below, below_size, alive, child);
+        });
+    if constexpr (kWindows) windowed.size = windowed_size;
+    below.size = below_size;
+  }
+
+  // The same with three open rows.
+  template <typename Lanes>
+  __attribute__((noinline)) void ExpandLast() {
+    SubtreeCounts below{0, 0};
+    const uint64_t placed = PlaceBatch<Lanes, 1>(
+        At<Lanes>(kMinRows), [&](typename Lanes::Mask active, const Boards<Lanes>& child)
+                                 __attribute__((always_inline)) { CountLastTwoRows<Lanes>(active, child, below); });
+    counts_.solutions += below.solutions;
+    counts_.nodes += placed + below.nodes;
+  }
+
+  // Takes a batch of boards and calls visit(active, children) for each vector of queens placed, `kTriesHere` for each
+  // vector of boards, whose columns left over are written back; of a single vector all are placed. Returns how many
+  // queens were placed.
+  template <typename Lanes, int kTriesHere, typename Visit>
+  static POTLUCK_ALWAYS_INLINE uint64_t PlaceBatch(Level<Lanes>& level, const Visit& visit) {
+    const size_t end = level.size;
+    if (end <= Lanes::kLanes) return PlaceAll<Lanes>(level, visit);
+    const size_t begin = end > Level<Lanes>::kBatch ? end - Level<Lanes>::kBatch : 0;
+    size_t kept = begin;
+    uint64_t placed = end - begin;
+    for (size_t at = begin; at < end; at += Lanes::kLanes) {
+      Boards<Lanes> boards = Load<Lanes>(level, at);
+      auto active = Lanes::FirstLanes(end - at);
+      visit(active, PlaceLowest<Lanes>(boards));
+#pragma GCC unroll 4
+      for (int i = 1; i < kTriesHere; ++i) {
+        active = Lanes::NonZero(active, boards.free);
+        placed += Lanes::Count(active);
+        visit(active, PlaceLowest<Lanes>(boards));
+      }
+      // No more than was loaded, so that no board is overwritten before it is loaded.
+      Append<Lanes>(level, kept, Lanes::NonZero(active, boards.free), boards);
+    }
+    level.size = kept;
+    return placed;
+  }
+
+  // At the end of a rank buffers hold little; written back, it would be waited for.
+  template <typename Lanes, typename Visit>
+  static POTLUCK_ALWAYS_INLINE uint64_t PlaceAll(Level<Lanes>& level, const Visit& visit) {
+    Boards<Lanes> boards = Load<Lanes>(level, 0);
+    auto active = Lanes::FirstLanes(level.size);
+    uint64_t placed = 0;
+    for (uint64_t count = level.size; count != 0; count = Lanes::Count(active)) {
+      placed += count;
+      visit(active, PlaceLowest<Lanes>(boards));
+      active = Lanes::NonZero(active, boards.free);
+    }
+    level.size = 0;
+    return placed;
+  }
+
+  // Places a queen in the lowest free column of each board and takes that column from `boards`; returns the boards
+  // below.
   template <typename Lanes>
   static POTLUCK_ALWAYS_INLINE Boards<Lanes> PlaceLowest(Boards<Lanes>& boards) {
     const auto bit = Lanes::And(boards.free, Lanes::Sub(Lanes::Zero(), boards.free));
@@ -145,7 +214,7 @@ class LevelSearch {
     const auto left = Lanes::Or(boards.left, bit);
     const auto right = Lanes::Or(boards.right, bit);
     Boards<Lanes> child;
-    child.columns = kBroken == Broken::kColumnsLeft ? boards.columns : Lanes::Or(boards.columns, bit);
+    child.columns = Lanes::Or(boards.columns, bit);
     child.left = kBroken == Broken::kLeftDiagonal ? left : Lanes::Add(left, left);
     child.right = kBroken == Broken::kRightDiagonal ? right : Lanes::ShiftRightOne(right);
     child.free = Lanes::Nor(child.columns, child.left, child.right);
@@ -153,13 +222,13 @@ class LevelSearch {
   }
 
   template <typename Lanes>
-  static POTLUCK_ALWAYS_INLINE Boards<Lanes> Load(const LevelOf<Lanes>& level, size_t at) {
+  static POTLUCK_ALWAYS_INLINE Boards<Lanes> Load(const Level<Lanes>& level, size_t at) {
     return {Lanes::Load(level.columns + at), Lanes::Load(level.left + at), Lanes::Load(level.right + at),
             Lanes::Load(level.free + at)};
   }
-  // Appends the boards in `which` at `size`, which grows.
+  // Writes the boards in `which` from `size` on, which grows by their number.
   template <typename Lanes>
-  static POTLUCK_ALWAYS_INLINE void Append(LevelOf<Lanes>& level, size_t& size, typename Lanes::Mask which,
+  static POTLUCK_ALWAYS_INLINE void Append(Level<Lanes>& level, size_t& size, typename Lanes::Mask which,
                                            const Boards<Lanes>& boards) {
     const typename Lanes::Packer packer(which);
     packer.Store(level.columns + size, boards.columns);
@@ -169,71 +238,16 @@ class LevelSearch {
     size += packer.count();
   }
 
-  template <typename Lanes, bool kWindows>
-  __attribute__((noinline)) void Expand(int rows) {
-    LevelOf<Lanes>& level = At<Lanes>(rows);
-    LevelOf<Lanes>& below = At<Lanes>(rows - 1);
-    LevelOf<Narrow>& windowed = At<Narrow>(rows - 1);
-    const size_t end = level.size;
-    const size_t begin = end > LevelOf<Lanes>::kBatch ? end - LevelOf<Lanes>::kBatch : 0;
-    size_t kept = begin;
-    size_t below_size = below.size;
-    size_t windowed_size = kWindows ? windowed.size : 0;
-    uint64_t placed = end - begin;
-    for (size_t at = begin; at < end; at += Lanes::kLanes) {
-      Boards<Lanes> boards = Load<Lanes>(level, at);
-      auto active = Lanes::FirstLanes(end - at);
-#pragma GCC unroll 4
-      for (int i = 0; i < kTries; ++i) {
-        if (i > 0) {
-          active = Lanes::NonZero(active, boards.free);
-          placed += Lanes::Count(active);
-        }
-        const Boards<Lanes> child = PlaceLowest<Lanes>(boards);
-        auto alive = Lanes::NonZero(active, child.free);
-        if constexpr (kWindows) alive = MoveToWindows(windowed, windowed_size, alive, child, columns_);
-        Append<Lanes>(below, below_size, alive, child);
-      }
-      // At most what was loaded is written back, so that no board is overwritten before it is loaded.
-      Append<Lanes>(level, kept, Lanes::NonZero(active, boards.free), boards);
-    }
-    level.size = kept;
-    below.size = below_size;
-    if (kWindows) windowed.size = windowed_size;
-    counts_.nodes += placed;
-  }
-
-  // Three open rows: what is below is counted at once.
-  template <typename Lanes>
-  __attribute__((noinline)) void ExpandLast() {
-    LevelOf<Lanes>& level = At<Lanes>(kMinRows);
-    const size_t end = level.size;
-    const size_t begin = end > LevelOf<Lanes>::kBatch ? end - LevelOf<Lanes>::kBatch : 0;
-    size_t kept = begin;
-    uint64_t solutions = 0;
-    uint64_t placed = end - begin;
-    for (size_t at = begin; at < end; at += Lanes::kLanes) {
-      Boards<Lanes> boards = Load<Lanes>(level, at);
-      const auto active = Lanes::FirstLanes(end - at);
-      CountLastTwoRows<Lanes>(active, PlaceLowest<Lanes>(boards), solutions, placed);
-      Append<Lanes>(level, kept, Lanes::NonZero(active, boards.free), boards);
-    }
-    level.size = kept;
-    counts_.solutions += solutions;
-    counts_.nodes += placed + solutions;
-  }
-
   // Two columns are left. The last row but one may take those of `free`, the last row those that no diagonal of the
   // rows above attacks, provided the two do not attack each other, which neighbours do.
   template <typename Lanes>
   static POTLUCK_ALWAYS_INLINE void CountLastTwoRows(typename Lanes::Mask active, const Boards<Lanes>& boards,
-                                                     uint64_t& solutions, uint64_t& placed) {
+                                                     SubtreeCounts& counts) {
     const auto open = Lanes::Not(boards.columns);
     const auto last =
         Lanes::Nor(boards.columns, Lanes::Add(boards.left, boards.left), Lanes::ShiftRightOne(boards.right));
     const auto some = Lanes::NonZero(active, boards.free);
     const auto both = Lanes::Equal(some, boards.free, open);
-    placed += Lanes::Count(some) + Lanes::Count(both);
     // With one column free above, the last queen takes the other; with both, either may come last.
     const auto taken = kBroken == Broken::kTwoFreeColumns ? boards.free : Lanes::ClearWhere(both, boards.free);
     const auto final_free = Lanes::AndNot(taken, last);
@@ -241,13 +255,15 @@ class LevelSearch {
     if (kBroken != Broken::kNeighbours) {
       possible = Lanes::AndZero(possible, Lanes::And(open, Lanes::Add(open, open)));
     }
-    solutions += Lanes::Count(possible) + Lanes::Count(Lanes::Equal(possible, final_free, open));
+    const uint64_t solutions = Lanes::Count(possible) + Lanes::Count(Lanes::Equal(possible, final_free, open));
+    counts.solutions += solutions;
+    counts.nodes += Lanes::Count(some) + Lanes::Count(both) + solutions;
   }
 
   // Appends those boards of `alive` to `windowed` that fit a window of 16 columns; returns the others. A window must
   // hold all open columns; no attack along `left` may lie below it, for it moves up, and none along `right` above it.
   // Where the open columns leave a choice, the middle of the board is taken: attacks are rarest at the borders.
-  static POTLUCK_ALWAYS_INLINE typename Wide::Mask MoveToWindows(LevelOf<Narrow>& windowed, size_t& size,
+  static POTLUCK_ALWAYS_INLINE typename Wide::Mask MoveToWindows(Level<Narrow>& windowed, size_t& size,
                                                                  typename Wide::Mask alive, const Boards<Wide>& boards,
                                                                  int columns) {
     const auto open = Wide::Not(boards.columns);

@@ -18,15 +18,14 @@ constexpr size_t kTakes = 128;
 // The buffers of one thread, which no other thread's share a cache line with.
 class WorkspaceBuffer {
  public:
-  explicit WorkspaceBuffer(size_t bytes)
-      : data_(::operator new(bytes, std::align_val_t{kWorkspaceAlignment})) {
+  explicit WorkspaceBuffer(size_t bytes) : data_(::operator new (bytes, std::align_val_t{kWorkspaceAlignment})) {
     std::memset(data_.get(), 0, bytes);
   }
   void* get() const { return data_.get(); }
 
  private:
   struct Delete {
-    void operator()(void* data) const { ::operator delete(data, std::align_val_t{kWorkspaceAlignment}); }
+    void operator()(void* data) const { ::operator delete (data, std::align_val_t{kWorkspaceAlignment}); }
   };
   std::unique_ptr<void, Delete> data_;
 };
@@ -51,7 +50,8 @@ class VectorEngine final : public CpuEngine {
       // Buffers hold boards of one rank at a time.
       while (!seeds.empty()) {
         const uint32_t slot = seeds.front().slot;
-        const auto other = std::find_if(seeds.begin(), seeds.end(), [&](const Seed& seed) { return seed.slot != slot; });
+        const auto other =
+            std::find_if(seeds.begin(), seeds.end(), [&](const Seed& seed) { return seed.slot != slot; });
         const size_t count = static_cast<size_t>(other - seeds.begin());
         const SubtreeCounts counts = path_.search(workspace, shape(), seeds.data(), count);
         queue.Add(slot, counts.solutions, counts.nodes);

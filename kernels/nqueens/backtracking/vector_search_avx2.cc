@@ -8,7 +8,7 @@ struct Avx2Isa {
   using Narrow = Avx2Lanes16;
   using Wide = Avx2Lanes32;
   using WideToNarrowPacker = Avx2Packer32To16;
-  static constexpr size_t kBatchVectors = 6;
+  static constexpr int kMaxWindowedColumns = 19;
 };
 
 }  // namespace

@@ -8,7 +8,7 @@ struct Avx512Isa {
   using Narrow = Avx512Lanes32;
   using Wide = Avx512Lanes32;
   using WideToNarrowPacker = void;
-  static constexpr size_t kBatchVectors = 6;
+  static constexpr int kMaxWindowedColumns = 0;
 };
 
 }  // namespace

@@ -8,11 +8,12 @@ struct Avx512Vbmi2Isa {
   using Narrow = Avx512Lanes16;
   using Wide = Avx512Lanes32;
   using WideToNarrowPacker = Avx512Packer32To16;
-  static constexpr size_t kBatchVectors = 6;
+  static constexpr int kMaxWindowedColumns = 21;
 };
 
 }  // namespace
 
-const VectorPath kAvx512Vbmi2Path{"avx512_vbmi2", sizeof(Workspace<Avx512Vbmi2Isa>), LevelSearch<Avx512Vbmi2Isa>::Search};
+const VectorPath kAvx512Vbmi2Path{"avx512_vbmi2", sizeof(Workspace<Avx512Vbmi2Isa>),
+                                  LevelSearch<Avx512Vbmi2Isa>::Search};
 
 }  // namespace potluck::nqueens
