@@ -17,6 +17,11 @@ class SeedQueue {
  public:
   SeedQueue(std::span<const Seed> seeds, std::span<RankCounts> counts) : seeds_(seeds), counts_(counts) {}
 
+  // The next one; nullptr when there are no more.
+  const Seed* Next() {
+    const size_t index = next_.fetch_add(1, std::memory_order_relaxed);
+    return index < seeds_.size() ? &seeds_[index] : nullptr;
+  }
   // The next `most` (>= 1) seeds, or as many as there still are.
   std::span<const Seed> Take(size_t most) {
     const size_t begin = next_.fetch_add(most, std::memory_order_relaxed);
@@ -45,16 +50,12 @@ class CpuEngine : public SeedEngine {
 
   size_t BatchSeeds() const override { return size_t{1} << 18; }
   Status Begin(const SearchShape& shape, size_t slots) override;
-  Status Search(std::span<const Seed> seeds, const std::function<bool()>& cancelled) override;
   Status Finish(std::span<RankCounts> counts, const std::function<bool()>& cancelled) override;
 
  protected:
-  // Thread `thread`'s (from 0) share of the queue; looks at `cancelled` every few milliseconds and then stops the
-  // queue.
-  virtual void SearchOnThread(int thread, SeedQueue& queue, const std::function<bool()>& cancelled) = 0;
-
   int threads() const { return threads_; }
   const SearchShape& shape() const { return shape_; }
+  std::span<RankCounts> counts() { return counts_; }
 
  private:
   const int threads_;

@@ -36,10 +36,10 @@ class ThreadSearch {
  private:
   bool Refill(BusyLane& busy, uint64_t step) {
     if (cancelled_()) queue_.Stop();
-    const std::span<const Seed> seed = queue_.Take(1);
-    if (seed.empty()) return false;
-    busy.lane.Start(shape_, seed.front());
-    busy.slot = seed.front().slot;
+    const Seed* const seed = queue_.Next();
+    if (seed == nullptr) return false;
+    busy.lane.Start(shape_, *seed);
+    busy.slot = seed->slot;
     busy.first_step = step;
     return true;
   }
@@ -77,10 +77,10 @@ class ScalarEngine final : public CpuEngine {
  public:
   using CpuEngine::CpuEngine;
   int MaxRows() const override { return kScalarMaxRows; }
-
- protected:
-  void SearchOnThread(int, SeedQueue& queue, const std::function<bool()>& cancelled) override {
-    ThreadSearch(shape(), queue, cancelled).Run();
+  Status Search(std::span<const Seed> seeds, const std::function<bool()>& cancelled) override {
+    SeedQueue queue(seeds, counts());
+    RunOnThreads(threads(), [&](int) { ThreadSearch(shape(), queue, cancelled).Run(); });
+    return Status();
   }
 };
 
@@ -98,12 +98,6 @@ std::unique_ptr<SeedEngine> MakeEngine(int threads, [[maybe_unused]] Dispatch di
 Status CpuEngine::Begin(const SearchShape& shape, size_t slots) {
   shape_ = shape;
   counts_.assign(slots, RankCounts{});
-  return Status();
-}
-
-Status CpuEngine::Search(std::span<const Seed> seeds, const std::function<bool()>& cancelled) {
-  SeedQueue queue(seeds, counts_);
-  RunOnThreads(threads_, [&](int thread) { SearchOnThread(thread, queue, cancelled); });
   return Status();
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/dispatch.h"
 #include "kernels/nqueens/backtracking/cpu_engine.h"
+#include "kernels/workload/parallel.h"
 
 namespace potluck::nqueens {
 namespace {
@@ -37,9 +38,14 @@ class VectorEngine final : public CpuEngine {
   }
 
   int MaxRows() const override { return kVectorMaxRows; }
+  Status Search(std::span<const Seed> seeds, const std::function<bool()>& cancelled) override {
+    SeedQueue queue(seeds, counts());
+    RunOnThreads(threads(), [&](int thread) { SearchOnThread(thread, queue, cancelled); });
+    return Status();
+  }
 
- protected:
-  void SearchOnThread(int thread, SeedQueue& queue, const std::function<bool()>& cancelled) override {
+ private:
+  void SearchOnThread(int thread, SeedQueue& queue, const std::function<bool()>& cancelled) {
     void* const workspace = workspaces_[static_cast<size_t>(thread)].get();
     const size_t at_once =
         std::clamp<size_t>(queue.size() / (static_cast<size_t>(threads()) * kTakes), 1, kMaxSeedsAtOnce);
@@ -60,7 +66,6 @@ class VectorEngine final : public CpuEngine {
     }
   }
 
- private:
   const VectorPath& path_;
   std::vector<WorkspaceBuffer> workspaces_;
 };
