@@ -16,6 +16,8 @@
 // Templates over an Isa of internal linkage, so that nothing is shared between instruction sets. Not thread-safe.
 #pragma once
 
+#include <assert.h>
+
 #include "kernels/nqueens/backtracking/vector_search.h"
 
 #define POTLUCK_ALWAYS_INLINE inline __attribute__((always_inline))
@@ -53,8 +55,8 @@ struct Workspace {
   Level<typename Isa::Wide> wide[kVectorMaxRows + 1];
 };
 
-// Isa: Wide, lanes of 32 bits; Narrow, of 16 bits, or Wide again; WideToNarrowPacker; and kMaxWindowedColumns, up to
-// which board looking for windows pays.
+// An Isa has Wide, lanes of 32 bits, and Narrow, lanes of 16 bits; then also WideToNarrowPacker and
+// kMaxWindowedColumns, the largest board that is worth looking for windows. Or Narrow is Wide.
 template <typename Isa, Broken kBroken = Broken::kNothing>
 class LevelSearch {
  public:
@@ -230,6 +232,7 @@ class LevelSearch {
   template <typename Lanes>
   static POTLUCK_ALWAYS_INLINE void Append(Level<Lanes>& level, size_t& size, typename Lanes::Mask which,
                                            const Boards<Lanes>& boards) {
+    assert(size + Lanes::kLanes <= Level<Lanes>::kCapacity);
     const typename Lanes::Packer packer(which);
     packer.Store(level.columns + size, boards.columns);
     packer.Store(level.left + size, boards.left);
@@ -275,6 +278,7 @@ class LevelSearch {
     const auto moves_up = kBroken == Broken::kWindow ? open : Wide::Or(open, boards.left);
     const auto moves_down = Wide::ShiftRight(boards.right, Wide::Add(start, Wide::Set(Narrow::kBits)));
     const auto fits = Wide::AndZero(alive, Wide::Or(Wide::And(moves_up, below_window), moves_down));
+    assert(size + Wide::kLanes <= Level<Narrow>::kCapacity);
     const typename Isa::WideToNarrowPacker packer(fits);
     // Arithmetic: the columns above the board stay occupied.
     packer.Store(windowed.columns + size, Wide::ShiftRightArithmetic(boards.columns, start));

@@ -7,8 +7,6 @@ namespace {
 struct Avx512Isa {
   using Narrow = Avx512Lanes32;
   using Wide = Avx512Lanes32;
-  using WideToNarrowPacker = void;
-  static constexpr int kMaxWindowedColumns = 0;
 };
 
 }  // namespace
