@@ -26,7 +26,6 @@
 namespace potluck {
 namespace {
 
-constexpr uint32_t kMeetInTheMiddle = 2;  // NQueensSpec.algorithm; not every build has it.
 // A small board is counted again and again until it has taken so long in all: seconds.
 constexpr double kLeastWork = 0.3;
 constexpr int kSmallestBoard = 4, kLargestBoard = 20;
@@ -116,7 +115,7 @@ class Cell {
   // Counts the board as often as fills `least_seconds`, once at least; the mean goes into the result if it is the least
   // so far. A first count that is shorter than that only warms up, and is no measurement.
   absl::Status Measure(double least_seconds) {
-    if (column_->algorithm == kMeetInTheMiddle) {  // Its tables are part of the work: those of earlier runs go.
+    if (column_->algorithm == nqueens::kMeetInTheMiddle) {  // Its tables are part of the work: those of earlier runs go.
       Result<std::unique_ptr<Runner>> fresh = column_->make_runner();
       if (!fresh.ok()) return ToAbsl(fresh.status());
       runner_ = std::move(fresh).value();
@@ -218,7 +217,7 @@ class Bench {
     }
     columns_.push_back({kMulticore, "all threads", nqueens::kBacktracking, cpu(flags_.threads, bench_.dispatch)});
     FindGpu();
-    columns_.push_back({kMitm, "meet in the middle", kMeetInTheMiddle, cpu(1, bench_.dispatch)});
+    columns_.push_back({kMitm, "meet in the middle", nqueens::kMeetInTheMiddle, cpu(1, bench_.dispatch)});
     return absl::OkStatus();
   }
 

@@ -148,7 +148,7 @@ std::string ToLine(const CertificateHeader& header) {
   json[kVersionField] = kCertificateVersion;
   json["workload"] = "nqueens";
   json["n"] = header.spec.n;
-  json["algorithm"] = AlgorithmName(header.spec.algorithm);
+  json["algorithm"] = nqueens::AlgorithmName(header.spec.algorithm);
   json["depth"] = header.spec.depth;
   json["spec"] = absl::BytesToHexString(Encode(header.spec));
   json["index_space"] = header.index_space;
@@ -194,7 +194,7 @@ absl::StatusOr<CertificateHeader> ParseHeaderLine(absl::string_view line) {
   if (spec.ok()) header.spec = *spec;
   fields.Same("n", header.spec.n, "as spec says");
   fields.Same("depth", header.spec.depth, "as spec says");
-  const std::string name = AlgorithmName(header.spec.algorithm);
+  const std::string name(nqueens::AlgorithmName(header.spec.algorithm));
   if (const std::string algorithm = fields.String("algorithm"); fields.ok() && algorithm != name) {
     fields.NotAllowed("algorithm", algorithm, absl::StrCat("\"", name, "\", as spec says"));
   }

@@ -1,15 +1,17 @@
 // nqueens_check: checks and measures the N-Queens kernels on this machine, on the CPU and, where the plug-in finds one,
 // on the GPU; needs nothing else of Potluck. Exits with 0 when every count was right.
 //
-//   nqueens_check [--n=N] [--bench=N] [--threads=N] [--plugin=PATH] [--no-gpu] [--repeat=N] [--json]
+//   nqueens_check [--n=N] [--bench=N] [--threads=N] [--dispatch=all|auto|PATH] [--plugin=PATH] [--no-gpu] [--repeat=N]
+//                 [--json]
 //
-// It runs each device's self-test, counts the boards 1..n and compares with the published totals, and then measures
-// board `bench`: on the CPU with one thread, interleaved with a plain recursion as the baseline (the least time of
-// `repeat` runs each), then with all threads, and on each GPU.
+// It runs the self-test of each device and CPU code path, counts the boards 1..n and compares with the published
+// totals, and then measures board `bench`: on the CPU with one thread, each path in turn with a plain recursion and the
+// scalar path as baselines (the least CPU time of `repeat` rounds each), then by the fastest path with all threads, and
+// on each GPU. --dispatch=PATH checks and measures that path and the scalar one only.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -17,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cuda/loader.h"
 #include "kernels/nqueens/known.h"
 #include "kernels/nqueens/payload.h"
@@ -33,15 +36,26 @@ struct Options {
   bool gpu = true;
   bool json = false;
   std::string plugin;
+  std::string dispatch = "all";
 };
+
+// The CPU code paths to look at, the fastest first; a sentence when there is none of this name.
+Result<std::vector<Dispatch>> ChosenPaths(const std::string& dispatch) {
+  if (dispatch == "all") return SupportedDispatches();
+  const Result<Dispatch> chosen = ChooseDispatch(dispatch);
+  if (!chosen.ok()) return chosen.status();
+  return std::vector<Dispatch>{*chosen};
+}
 
 struct Measurement {
   std::string what;
   double seconds = 0;
   double nodes_per_second = 0;  // Visited ones.
+  double against_scalar = 0;    // Ratio of nodes/s to the scalar path's on one thread; 0: not known.
 };
 
-double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+// CPU time of this process: what one thread takes, whoever else uses the processor.
+double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 // The yardstick: the recursion that everybody writes, on the same half of the board.
 class PlainRecursion {
@@ -77,8 +91,14 @@ class PlainRecursion {
   uint64_t nodes_ = 0;
 };
 
-// One board on one device, checked against what is known. `busy_seconds` receives the time spent on slices.
-Result<nqueens::Counts> CountBoard(Runner& runner, int n, double& busy_seconds) {
+// What counting a board took.
+struct Spent {
+  double busy_seconds = 0;  // On slices.
+  double cpu_seconds = 0;
+};
+
+// One board on one device, checked against what is known.
+Result<nqueens::Counts> CountBoard(Runner& runner, int n, Spent& spent) {
   Result<std::unique_ptr<Planner>> planner = MakePlanner("nqueens", Encode(nqueens::Spec{static_cast<uint32_t>(n)}));
   if (!planner.ok()) return planner.status();
   Result<std::optional<Round>> round = (*planner)->NextRound();
@@ -87,12 +107,14 @@ Result<nqueens::Counts> CountBoard(Runner& runner, int n, double& busy_seconds) 
   const Interval all{0, (*round)->plan->Size()};
   RunControl control(all);
   Status merged;
-  busy_seconds = 0;
+  spent = Spent{};
   const SliceSink merge = [&](Interval interval, std::string_view payload, double seconds) {
-    busy_seconds += seconds;
+    spent.busy_seconds += seconds;
     if (merged.ok()) merged = (*planner)->Merge(interval, payload);
   };
+  const double cpu_start = CpuSeconds();
   Status status = runner.Run(all, control, RunOptions{}, merge);
+  spent.cpu_seconds = CpuSeconds() - cpu_start;
   if (!status.ok()) return status;
   if (!merged.ok()) return merged;
   Result<nqueens::Counts> counts = nqueens::DecodeCounts((*planner)->Summary());
@@ -135,8 +157,8 @@ class Check {
       return false;
     }
     for (int n = 1; n <= options_.n; ++n) {
-      double seconds = 0;
-      const Result<nqueens::Counts> counts = CountBoard(runner, n, seconds);
+      Spent spent;
+      const Result<nqueens::Counts> counts = CountBoard(runner, n, spent);
       if (!counts.ok()) {
         Fail(name, counts.status().message());
         return false;
@@ -148,55 +170,106 @@ class Check {
     return true;
   }
 
-  std::optional<Measurement> Measure(const std::string& name, Runner& runner) {
-    double seconds = 0;
-    const Result<nqueens::Counts> counts = CountBoard(runner, options_.bench, seconds);
+  // By CPU time where one thread is measured, so that neighbours on the machine do not count.
+  std::optional<Measurement> Measure(const std::string& name, Runner& runner, bool by_cpu_time = false) {
+    Spent spent;
+    const Result<nqueens::Counts> counts = CountBoard(runner, options_.bench, spent);
     if (!counts.ok()) {
       Fail(name, counts.status().message());
       return std::nullopt;
     }
+    const double seconds = by_cpu_time ? spent.cpu_seconds : spent.busy_seconds;
     return Measurement{name, seconds, counts->visited.ToDouble() / seconds};
   }
 
   Measurement MeasurePlain() {
     PlainRecursion plain(options_.bench);
-    const double start = Seconds();
+    const double start = CpuSeconds();
     const uint64_t solutions = plain.CountLeftHalf();
-    const double seconds = Seconds() - start;
+    const double seconds = CpuSeconds() - start;
     if (options_.bench % 2 == 0 && Count128(2 * solutions) != nqueens::KnownSolutions(options_.bench)) {
       Fail("plain recursion", "it found " + std::to_string(2 * solutions) + " solutions.");
     }
     return {"plain recursion, 1 thread", seconds, static_cast<double>(plain.nodes()) / seconds};
   }
 
+  static Measurement Best(const std::vector<Measurement>& runs) {
+    return *std::max_element(runs.begin(), runs.end(), [](const Measurement& a, const Measurement& b) {
+      return a.nodes_per_second < b.nodes_per_second;
+    });
+  }
+
   void Keep(const std::vector<Measurement>& runs) {
     if (runs.empty()) return;
-    measurements_.push_back(*std::max_element(runs.begin(), runs.end(), [](const Measurement& a, const Measurement& b) {
-      return a.nodes_per_second < b.nodes_per_second;
-    }));
+    Measurement best = Best(runs);
+    if (scalar_nodes_per_second_ > 0) best.against_scalar = best.nodes_per_second / scalar_nodes_per_second_;
     char line[200];
-    std::snprintf(line, sizeof(line), "%s: n = %d in %.3f s, %.3g nodes/s", measurements_.back().what.c_str(),
-                  options_.bench, measurements_.back().seconds, measurements_.back().nodes_per_second);
+    int length = std::snprintf(line, sizeof(line), "%s: n = %d in %.3f s, %.3g nodes/s", best.what.c_str(),
+                               options_.bench, best.seconds, best.nodes_per_second);
+    if (best.against_scalar > 0 && length > 0 && static_cast<size_t>(length) < sizeof(line)) {
+      std::snprintf(line + length, sizeof(line) - static_cast<size_t>(length), ", %.2f x scalar on 1 thread",
+                    best.against_scalar);
+    }
     Say(line);
+    measurements_.push_back(std::move(best));
+  }
+
+  // A path on one thread, and what was measured of it.
+  struct Path {
+    Dispatch dispatch;
+    std::unique_ptr<Runner> runner;
+    std::vector<Measurement> runs;
+  };
+
+  static Result<std::unique_ptr<Runner>> MakeRunner(int threads, Dispatch dispatch) {
+    return MakeCpuRunner("nqueens", CpuOptions{threads, std::string(ToString(dispatch))});
   }
 
   void CheckCpu() {
-    Result<std::unique_ptr<Runner>> one = MakeCpuRunner("nqueens", CpuOptions{1});
-    Result<std::unique_ptr<Runner>> all = MakeCpuRunner("nqueens", CpuOptions{options_.threads});
-    if (!one.ok() || !all.ok()) return Fail("CPU", (one.ok() ? all : one).status().message());
-    if (!CheckRunner("CPU", **all) || options_.bench == 0) return;
-    std::vector<Measurement> plain, single, threaded;
+    const Result<std::vector<Dispatch>> chosen = ChosenPaths(options_.dispatch);
+    if (!chosen.ok()) return Fail("CPU", chosen.status().message());
+    std::vector<Path> paths;
+    for (const Dispatch dispatch : *chosen) {
+      const std::string name = "CPU " + std::string(ToString(dispatch));
+      Result<std::unique_ptr<Runner>> one = MakeRunner(1, dispatch);
+      Result<std::unique_ptr<Runner>> all = MakeRunner(options_.threads, dispatch);
+      if (!one.ok() || !all.ok()) return Fail(name, (one.ok() ? all : one).status().message());
+      if (CheckRunner(name, **all)) paths.push_back({dispatch, *std::move(one), {}});
+    }
+    if (options_.bench > 0 && !paths.empty()) MeasureCpu(std::move(paths));
+  }
+
+  void MeasureCpu(std::vector<Path> paths) {
+    const Dispatch fastest = paths.front().dispatch;
+    if (paths.back().dispatch != Dispatch::kScalar) {
+      Result<std::unique_ptr<Runner>> scalar = MakeRunner(1, Dispatch::kScalar);
+      if (!scalar.ok()) return Fail("CPU scalar", scalar.status().message());
+      paths.push_back({Dispatch::kScalar, *std::move(scalar), {}});
+    }
+    std::vector<Measurement> plain;
     for (int run = 0; run < options_.repeat; ++run) {
       plain.push_back(MeasurePlain());
-      if (const auto measured = Measure("CPU, 1 thread", **one)) single.push_back(*measured);
+      for (Path& path : paths) {
+        const std::string name = "CPU " + std::string(ToString(path.dispatch)) + ", 1 thread";
+        if (const auto measured = Measure(name, *path.runner, true)) path.runs.push_back(*measured);
+      }
     }
-    for (int run = 0; run < options_.repeat && options_.threads > 1; ++run) {
-      const auto measured = Measure("CPU, " + std::to_string(options_.threads) + " threads", **all);
-      if (measured) threaded.push_back(*measured);
-    }
+    if (!paths.back().runs.empty()) scalar_nodes_per_second_ = Best(paths.back().runs).nodes_per_second;
     Keep(plain);
-    Keep(single);
-    Keep(threaded);
+    for (auto path = paths.rbegin(); path != paths.rend(); ++path) Keep(path->runs);
+    if (options_.threads > 1) MeasureThreads(fastest);
+  }
+
+  void MeasureThreads(Dispatch dispatch) {
+    Result<std::unique_ptr<Runner>> all = MakeRunner(options_.threads, dispatch);
+    const std::string name =
+        "CPU " + std::string(ToString(dispatch)) + ", " + std::to_string(options_.threads) + " threads";
+    if (!all.ok()) return Fail(name, all.status().message());
+    std::vector<Measurement> runs;
+    for (int run = 0; run < options_.repeat; ++run) {
+      if (const auto measured = Measure(name, **all)) runs.push_back(*measured);
+    }
+    Keep(runs);
   }
 
   void CheckGpus() {
@@ -236,14 +309,16 @@ class Check {
     for (size_t i = 0; i < failures_.size(); ++i) std::printf("%s%s", i ? ", " : "", Quoted(failures_[i]).c_str());
     std::printf("], \"measurements\": [");
     for (size_t i = 0; i < measurements_.size(); ++i) {
-      std::printf("%s{\"what\": %s, \"seconds\": %.6f, \"nodes_per_second\": %.6g}", i ? ", " : "",
-                  Quoted(measurements_[i].what).c_str(), measurements_[i].seconds, measurements_[i].nodes_per_second);
+      std::printf("%s{\"what\": %s, \"seconds\": %.6f, \"nodes_per_second\": %.6g, \"against_scalar\": %.4g}",
+                  i ? ", " : "", Quoted(measurements_[i].what).c_str(), measurements_[i].seconds,
+                  measurements_[i].nodes_per_second, measurements_[i].against_scalar);
     }
     std::printf("]}\n");
   }
 
   const Options options_;
   int checked_ = 0;
+  double scalar_nodes_per_second_ = 0;
   std::string no_gpu_;
   std::vector<std::string> failures_;
   std::vector<Measurement> measurements_;
@@ -271,13 +346,20 @@ int Main(int argc, char** argv) {
       options.gpu = false;
     } else if (argument.starts_with("--plugin=")) {
       options.plugin = argument.substr(9);
+    } else if (argument.starts_with("--dispatch=")) {
+      options.dispatch = argument.substr(11);
+      if (const auto paths = ChosenPaths(options.dispatch); !paths.ok()) {
+        std::fprintf(stderr, "nqueens_check: %s\n", paths.status().message().c_str());
+        return 2;
+      }
     } else if (!TakeNumber(argument, "--n=", 0, 20, options.n) &&
                !TakeNumber(argument, "--bench=", 0, 24, options.bench) &&
                !TakeNumber(argument, "--threads=", 1, 1024, options.threads) &&
                !TakeNumber(argument, "--repeat=", 1, 100, options.repeat)) {
       std::fprintf(stderr,
                    "nqueens_check: \"%s\" is not allowed. Usage: nqueens_check [--n=0..20] [--bench=0..24] "
-                   "[--threads=1..1024] [--plugin=PATH] [--no-gpu] [--repeat=1..100] [--json]\n",
+                   "[--threads=1..1024] [--dispatch=all|auto|avx512|avx2|scalar] [--plugin=PATH] [--no-gpu] "
+                   "[--repeat=1..100] [--json]\n",
                    argv[i]);
       return 2;
     }

@@ -45,10 +45,12 @@ bool IsSupported(Dispatch dispatch) {
 }
 
 bool HasVpopcntdq() { return IsSupported(Dispatch::kAvx512) && __builtin_cpu_supports("avx512vpopcntdq"); }
+bool HasVbmi2() { return IsSupported(Dispatch::kAvx512) && __builtin_cpu_supports("avx512vbmi2"); }
 #else
 std::vector<Dispatch> AllDispatches() { return {Dispatch::kScalar}; }
 bool IsSupported(Dispatch dispatch) { return dispatch == Dispatch::kScalar; }
 bool HasVpopcntdq() { return false; }
+bool HasVbmi2() { return false; }
 #endif
 
 std::vector<Dispatch> SupportedDispatches() {

@@ -4,7 +4,8 @@
 // What the paths require, so that code may rely on it:
 //   scalar   nothing beyond the compiler's target: what Arm runs
 //   avx2     AVX2, BMI1, BMI2, POPCNT (Haswell, Zen and later)
-//   avx512   that, and AVX-512 F, BW, CD, DQ, VL (Skylake-X, Zen 4 and later); VPOPCNTDQ is used where HasVpopcntdq()
+//   avx512   that, and AVX-512 F, BW, CD, DQ, VL (Skylake-X, Zen 4 and later); VPOPCNTDQ and
+//            VBMI2 are used where HasVpopcntdq() and HasVbmi2()
 #pragma once
 
 #include <string>
@@ -30,5 +31,7 @@ Result<Dispatch> ChooseDispatch(std::string_view name);
 
 // Whether the processor counts bits in vectors (AVX512_VPOPCNTDQ: Ice Lake, Zen 4 and later).
 bool HasVpopcntdq();
+// Whether it compresses 16-bit lanes (AVX512_VBMI2: Ice Lake, Zen 4 and later).
+bool HasVbmi2();
 
 }  // namespace potluck

@@ -1,7 +1,7 @@
 #include "kernels/nqueens/backtracking/run_cpu.h"
 
-#include <atomic>
-
+#include "kernels/nqueens/backtracking/cpu_engine.h"
+#include "kernels/nqueens/backtracking/run_vector.h"
 #include "kernels/nqueens/backtracking/search.h"
 #include "kernels/workload/parallel.h"
 
@@ -11,31 +11,9 @@ namespace {
 // Subtrees that one thread searches in turns: each is a chain of dependent instructions, several fill the processor.
 constexpr int kLanes = 4;
 
-// Hands out seeds and receives their counts; shared by the threads.
-class SeedQueue {
- public:
-  SeedQueue(std::span<const Seed> seeds, std::span<RankCounts> counts) : seeds_(seeds), counts_(counts) {}
-
-  // nullptr when there are no more.
-  const Seed* Next() {
-    const size_t index = next_.fetch_add(1, std::memory_order_relaxed);
-    return index < seeds_.size() ? &seeds_[index] : nullptr;
-  }
-  void Add(uint32_t slot, uint64_t solutions, uint64_t nodes) {
-    std::atomic_ref(counts_[slot].solutions).fetch_add(solutions, std::memory_order_relaxed);
-    std::atomic_ref(counts_[slot].nodes).fetch_add(nodes, std::memory_order_relaxed);
-  }
-  void Stop() { next_.store(seeds_.size(), std::memory_order_relaxed); }
-
- private:
-  std::span<const Seed> seeds_;
-  std::span<RankCounts> counts_;
-  std::atomic<size_t> next_{0};
-};
-
 // One lane with the seed it is at. Each step is a placement, so that a subtree's nodes are its number of steps.
 struct BusyLane {
-  SaveLane<kCpuMaxRows> lane;
+  SaveLane<kScalarMaxRows> lane;
   uint32_t slot = 0;
   uint64_t first_step = 0;
 };
@@ -95,17 +73,31 @@ class ThreadSearch {
   BusyLane lanes_[kLanes];
 };
 
+class ScalarEngine final : public CpuEngine {
+ public:
+  using CpuEngine::CpuEngine;
+  int MaxRows() const override { return kScalarMaxRows; }
+  Status Search(std::span<const Seed> seeds, const std::function<bool()>& cancelled) override {
+    SeedQueue queue(seeds, counts());
+    RunOnThreads(threads(), [&](int) { ThreadSearch(shape(), queue, cancelled).Run(); });
+    return Status();
+  }
+};
+
+// AVX-512 has two paths: the one in 16-bit lanes where the processor can compress those.
+std::unique_ptr<SeedEngine> MakeEngine(int threads, [[maybe_unused]] Dispatch dispatch) {
+#if defined(__x86_64__)
+  if (dispatch == Dispatch::kAvx512) return MakeVectorEngine(threads, HasVbmi2() ? kAvx512Vbmi2Path : kAvx512Path);
+  if (dispatch == Dispatch::kAvx2) return MakeVectorEngine(threads, kAvx2Path);
+#endif
+  return std::make_unique<ScalarEngine>(threads);
+}
+
 }  // namespace
 
 Status CpuEngine::Begin(const SearchShape& shape, size_t slots) {
   shape_ = shape;
   counts_.assign(slots, RankCounts{});
-  return Status();
-}
-
-Status CpuEngine::Search(std::span<const Seed> seeds, const std::function<bool()>& cancelled) {
-  SeedQueue queue(seeds, counts_);
-  RunOnThreads(threads_, [&](int) { ThreadSearch(shape_, queue, cancelled).Run(); });
   return Status();
 }
 
@@ -117,8 +109,8 @@ Status CpuEngine::Finish(std::span<RankCounts> counts, const std::function<bool(
   return Status();
 }
 
-std::unique_ptr<SliceRunner> MakeBacktrackingRunner(int threads, Dispatch /*dispatch*/) {
-  return std::make_unique<SliceRunner>(std::make_unique<CpuEngine>(threads));
+std::unique_ptr<SliceRunner> MakeBacktrackingRunner(int threads, Dispatch dispatch) {
+  return std::make_unique<SliceRunner>(MakeEngine(threads, dispatch));
 }
 
 }  // namespace potluck::nqueens

@@ -1,0 +1,25 @@
+# A test: cmake -DNM=... -DOBJECTS=a.o,b.o -P CheckSimdSymbols.cmake
+# Fails when an object compiled for an instruction set of its own defines a symbol that the linker may take from another
+# object instead (weak, unique): see PotluckSimd.cmake.
+string(REPLACE "," ";" objects "${OBJECTS}")
+set(checked 0)
+foreach(object IN LISTS objects)
+  if(NOT object MATCHES "(vector_search_|mitm/kernel_)avx[a-z0-9_]*\\.cc")
+    continue()
+  endif()
+  execute_process(COMMAND "${NM}" -C --defined-only "${object}" OUTPUT_VARIABLE symbols RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${NM} cannot read ${object}.")
+  endif()
+  string(REGEX MATCHALL "[^\n]* [VvWwu] [^\n]*" shared "${symbols}")
+  # The sanitizers' own, which no code path depends on.
+  list(FILTER shared EXCLUDE REGEX "DW\\.ref\\.|__asan|__odr_asan|__ubsan|__tsan")
+  if(shared)
+    message(FATAL_ERROR "${object} shares symbols with other files: ${shared}")
+  endif()
+  math(EXPR checked "${checked} + 1")
+endforeach()
+if(checked EQUAL 0)
+  message(FATAL_ERROR "No object to check among ${OBJECTS}.")
+endif()
+message(STATUS "${checked} objects share nothing.")
