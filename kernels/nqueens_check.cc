@@ -1,13 +1,14 @@
 // nqueens_check: checks and measures the N-Queens kernels on this machine, on the CPU and, where the plug-in finds one,
 // on the GPU; needs nothing else of Potluck. Exits with 0 when every count was right.
 //
-//   nqueens_check [--n=N] [--bench=N] [--threads=N] [--dispatch=all|auto|PATH] [--plugin=PATH] [--no-gpu] [--repeat=N]
-//                 [--json]
+//   nqueens_check [--n=N] [--bench=N] [--algorithm=backtracking|mitm] [--threads=N] [--dispatch=all|auto|PATH]
+//                 [--plugin=PATH] [--no-gpu] [--repeat=N] [--json]
 //
-// It runs the self-test of each device and CPU code path, counts the boards 1..n and compares with the published
-// totals, and then measures board `bench`: on the CPU with one thread, each path in turn with a plain recursion and the
-// scalar path as baselines (the least CPU time of `repeat` rounds each), then by the fastest path with all threads, and
-// on each GPU. --dispatch=PATH checks and measures that path and the scalar one only.
+// It runs the self-test of each device and CPU code path, counts the boards 1..n by both algorithms and compares with
+// the published totals, and then measures board `bench` by one algorithm: on the CPU with one thread, each path in turn
+// with a plain recursion and the scalar path as baselines (the least CPU time of `repeat` rounds each), then by the
+// fastest path with all threads, and on each GPU. --dispatch=PATH checks and measures that path and the scalar one
+// only.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -37,6 +38,7 @@ struct Options {
   bool json = false;
   std::string plugin;
   std::string dispatch = "all";
+  uint32_t algorithm = nqueens::kBacktracking;  // To measure.
 };
 
 // The CPU code paths to look at, the fastest first; a sentence when there is none of this name.
@@ -50,8 +52,8 @@ Result<std::vector<Dispatch>> ChosenPaths(const std::string& dispatch) {
 struct Measurement {
   std::string what;
   double seconds = 0;
-  double nodes_per_second = 0;  // Visited ones.
-  double against_scalar = 0;    // Ratio of nodes/s to the scalar path's on one thread; 0: not known.
+  double nodes_per_second = 0;  // Visited ones; 0: none are.
+  double against_scalar = 0;    // How many times as fast as the scalar path on one thread; 0: not known.
 };
 
 // CPU time of this process: what one thread takes, whoever else uses the processor.
@@ -98,8 +100,9 @@ struct Spent {
 };
 
 // One board on one device, checked against what is known.
-Result<nqueens::Counts> CountBoard(Runner& runner, int n, Spent& spent) {
-  Result<std::unique_ptr<Planner>> planner = MakePlanner("nqueens", Encode(nqueens::Spec{static_cast<uint32_t>(n)}));
+Result<nqueens::Counts> CountBoard(Runner& runner, int n, uint32_t algorithm, Spent& spent) {
+  Result<std::unique_ptr<Planner>> planner =
+      MakePlanner("nqueens", Encode(nqueens::Spec{static_cast<uint32_t>(n), algorithm, 0}));
   if (!planner.ok()) return planner.status();
   Result<std::optional<Round>> round = (*planner)->NextRound();
   if (!round.ok()) return round.status();
@@ -120,7 +123,7 @@ Result<nqueens::Counts> CountBoard(Runner& runner, int n, Spent& spent) {
   Result<nqueens::Counts> counts = nqueens::DecodeCounts((*planner)->Summary());
   if (!counts.ok()) return counts;
   const std::optional<Count128> solutions = nqueens::KnownSolutions(n);
-  const std::optional<Count128> nodes = nqueens::KnownNodes(n);
+  const std::optional<Count128> nodes = algorithm == nqueens::kBacktracking ? nqueens::KnownNodes(n) : std::nullopt;
   if ((solutions && counts->solutions != *solutions) || (nodes && counts->nodes != *nodes)) {
     return Status::Error("n = " + std::to_string(n) + " gave " + counts->solutions.ToString() + " solutions and " +
                          counts->nodes.ToString() + " nodes; right are " + solutions->ToString() + " and " +
@@ -157,23 +160,32 @@ class Check {
       return false;
     }
     for (int n = 1; n <= options_.n; ++n) {
-      Spent spent;
-      const Result<nqueens::Counts> counts = CountBoard(runner, n, spent);
-      if (!counts.ok()) {
-        Fail(name, counts.status().message());
-        return false;
+      for (const uint32_t algorithm : {nqueens::kBacktracking, nqueens::kMeetInTheMiddle}) {
+        if (!CheckBoard(name, runner, n, algorithm)) return false;
       }
-      Say(name + ": n = " + std::to_string(n) + ": " + counts->solutions.ToString() + " solutions, " +
-          counts->nodes.ToString() + " nodes, checksum " + std::to_string(counts->checksum) + ", right");
-      ++checked_;
     }
+    return true;
+  }
+
+  bool CheckBoard(const std::string& name, Runner& runner, int n, uint32_t algorithm) {
+    Spent spent;
+    const Result<nqueens::Counts> counts = CountBoard(runner, n, algorithm, spent);
+    if (!counts.ok()) {
+      Fail(name, counts.status().message());
+      return false;
+    }
+    Say(name + ": n = " + std::to_string(n) + " by " + std::string(nqueens::AlgorithmName(algorithm)) + ": " +
+        counts->solutions.ToString() + " solutions, " +
+        (algorithm == nqueens::kBacktracking ? counts->nodes.ToString() + " nodes, " : "") + "checksum " +
+        std::to_string(counts->checksum) + ", right");
+    ++checked_;
     return true;
   }
 
   // By CPU time where one thread is measured, so that neighbours on the machine do not count.
   std::optional<Measurement> Measure(const std::string& name, Runner& runner, bool by_cpu_time = false) {
     Spent spent;
-    const Result<nqueens::Counts> counts = CountBoard(runner, options_.bench, spent);
+    const Result<nqueens::Counts> counts = CountBoard(runner, options_.bench, options_.algorithm, spent);
     if (!counts.ok()) {
       Fail(name, counts.status().message());
       return std::nullopt;
@@ -190,26 +202,28 @@ class Check {
     if (options_.bench % 2 == 0 && Count128(2 * solutions) != nqueens::KnownSolutions(options_.bench)) {
       Fail("plain recursion", "it found " + std::to_string(2 * solutions) + " solutions.");
     }
-    return {"plain recursion, 1 thread", seconds, static_cast<double>(plain.nodes()) / seconds};
+    return {"plain recursion, left half of the board, 1 thread", seconds, static_cast<double>(plain.nodes()) / seconds};
   }
 
   static Measurement Best(const std::vector<Measurement>& runs) {
-    return *std::max_element(runs.begin(), runs.end(), [](const Measurement& a, const Measurement& b) {
-      return a.nodes_per_second < b.nodes_per_second;
-    });
+    return *std::max_element(runs.begin(), runs.end(),
+                             [](const Measurement& a, const Measurement& b) { return a.seconds > b.seconds; });
+  }
+
+  // `format` takes one number.
+  static std::string Text(const char* format, double number) {
+    char text[64];
+    std::snprintf(text, sizeof(text), format, number);
+    return text;
   }
 
   void Keep(const std::vector<Measurement>& runs) {
     if (runs.empty()) return;
     Measurement best = Best(runs);
-    if (scalar_nodes_per_second_ > 0) best.against_scalar = best.nodes_per_second / scalar_nodes_per_second_;
-    char line[200];
-    int length = std::snprintf(line, sizeof(line), "%s: n = %d in %.3f s, %.3g nodes/s", best.what.c_str(),
-                               options_.bench, best.seconds, best.nodes_per_second);
-    if (best.against_scalar > 0 && length > 0 && static_cast<size_t>(length) < sizeof(line)) {
-      std::snprintf(line + length, sizeof(line) - static_cast<size_t>(length), ", %.2f x scalar on 1 thread",
-                    best.against_scalar);
-    }
+    if (scalar_seconds_ > 0) best.against_scalar = scalar_seconds_ / best.seconds;
+    std::string line = best.what + ": n = " + std::to_string(options_.bench) + " in " + Text("%.3f s", best.seconds);
+    if (best.nodes_per_second > 0) line += Text(", %.3g nodes/s", best.nodes_per_second);
+    if (best.against_scalar > 0) line += Text(", %.2f x scalar on 1 thread", best.against_scalar);
     Say(line);
     measurements_.push_back(std::move(best));
   }
@@ -254,7 +268,7 @@ class Check {
         if (const auto measured = Measure(name, *path.runner, true)) path.runs.push_back(*measured);
       }
     }
-    if (!paths.back().runs.empty()) scalar_nodes_per_second_ = Best(paths.back().runs).nodes_per_second;
+    if (!paths.back().runs.empty()) scalar_seconds_ = Best(paths.back().runs).seconds;
     Keep(plain);
     for (auto path = paths.rbegin(); path != paths.rend(); ++path) Keep(path->runs);
     if (options_.threads > 1) MeasureThreads(fastest);
@@ -318,7 +332,7 @@ class Check {
 
   const Options options_;
   int checked_ = 0;
-  double scalar_nodes_per_second_ = 0;
+  double scalar_seconds_ = 0;
   std::string no_gpu_;
   std::vector<std::string> failures_;
   std::vector<Measurement> measurements_;
@@ -346,6 +360,8 @@ int Main(int argc, char** argv) {
       options.gpu = false;
     } else if (argument.starts_with("--plugin=")) {
       options.plugin = argument.substr(9);
+    } else if (argument == "--algorithm=mitm" || argument == "--algorithm=backtracking") {
+      options.algorithm = argument.ends_with("mitm") ? nqueens::kMeetInTheMiddle : nqueens::kBacktracking;
     } else if (argument.starts_with("--dispatch=")) {
       options.dispatch = argument.substr(11);
       if (const auto paths = ChosenPaths(options.dispatch); !paths.ok()) {
@@ -358,7 +374,8 @@ int Main(int argc, char** argv) {
                !TakeNumber(argument, "--repeat=", 1, 100, options.repeat)) {
       std::fprintf(stderr,
                    "nqueens_check: \"%s\" is not allowed. Usage: nqueens_check [--n=0..20] [--bench=0..24] "
-                   "[--threads=1..1024] [--dispatch=all|auto|avx512|avx2|scalar] [--plugin=PATH] [--no-gpu] "
+                   "[--algorithm=backtracking|mitm] [--threads=1..1024] [--dispatch=all|auto|avx512|avx2|scalar] "
+                   "[--plugin=PATH] [--no-gpu] "
                    "[--repeat=1..100] [--json]\n",
                    argv[i]);
       return 2;

@@ -37,8 +37,8 @@ TEST(RegistryTest, SpecificationErrorsNameFieldValueAndAllowedRange) {
   using nqueens::Spec;
   EXPECT_EQ(MakePlanner("nqueens", Encode(Spec{0})).status().message(), "n is 0; allowed: 1 to 32.");
   EXPECT_EQ(MakePlanner("nqueens", Encode(Spec{33})).status().message(), "n is 33; allowed: 1 to 32.");
-  EXPECT_EQ(MakePlanner("nqueens", Encode(Spec{8, 2})).status().message(),
-            "algorithm is 2; allowed: 1 (backtracking).");
+  EXPECT_EQ(MakePlanner("nqueens", Encode(Spec{8, 3})).status().message(),
+            "algorithm is 3; allowed: 1 (backtracking) and 2 (meet in the middle).");
   EXPECT_EQ(MakePlanner("nqueens", Encode(Spec{8, 1, 7})).status().message(),
             "depth is 7; allowed for n = 8: 0 (chosen by the planner) to 6.");
   EXPECT_FALSE(MakePlanner("nqueens", "\xff\xff").ok());
