@@ -96,6 +96,7 @@ void JoinTables<Word>::BuildOuter(const HalfBoard& half, const Layout& layout) {
   for (size_t set = 0; set < sets; ++set) {
     outer_begin_[set + 1] = outer_begin_[set] + static_cast<uint32_t>((count[set] + kEntries - 1) / kEntries);
   }
+  longest_outer_ = (*std::max_element(count.begin(), count.end()) + kEntries - 1) / kEntries;
   const size_t words = outer_begin_[sets] * 2 * kEntries;
   outer_storage_.assign(words + kEntries, 0);
   const size_t misaligned = reinterpret_cast<uintptr_t>(outer_storage_.data()) % 64;

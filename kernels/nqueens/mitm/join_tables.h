@@ -40,7 +40,8 @@ class JoinTables {
   // Entries of the inner row set with rank r: [inner_begin()[r], inner_begin()[r + 1]), conflict word and result word.
   const Word* inner() const { return inner_.data(); }
   const uint32_t* inner_begin() const { return inner_begin_.data(); }
-  // The longest list of inner entries.
+  // The longest lists: blocks of one outer row set, entries of one inner row set.
+  uint32_t longest_outer() const { return longest_outer_; }
   uint32_t longest_inner() const { return longest_inner_; }
   size_t bytes() const;
 
@@ -55,6 +56,7 @@ class JoinTables {
   std::vector<uint32_t> outer_begin_;
   std::vector<Word> inner_;
   std::vector<uint32_t> inner_begin_;
+  uint32_t longest_outer_ = 0;
   uint32_t longest_inner_ = 0;
 };
 

@@ -36,7 +36,15 @@ struct Bins {
   Word* end[kMaxBins];
 };
 
-// What is joined to get the half boards of one row set R of `columns` rows.
+// Some outer blocks to be joined with an inner list.
+struct JoinStep {
+  uint32_t outer_block;
+  uint32_t inner_entry;
+  uint16_t blocks;
+  uint16_t inner_entries;
+};
+
+// What is joined to get the half boards of one row set R.
 template <typename Word>
 struct JoinInput {
   const Word* outer;  // JoinTables.
@@ -51,6 +59,8 @@ struct JoinInput {
   const uint32_t* outer_high;
   const uint32_t* inner_low;
   const uint32_t* inner_high;
+  // Scratch memory for as many steps as all subsets can make, one for each kMaxJoinBlocks blocks begun, and one more.
+  JoinStep* steps;
 };
 
 // Sums by class of the stream's half boards.
@@ -58,8 +68,9 @@ struct PairCounts {
   uint64_t by_class[4];
 };
 
-inline constexpr size_t kJoinSlack = 64;  // Words that Join may write beyond what it joined.
-inline constexpr size_t kLanes = 512;     // Table words that one step of counting covers.
+inline constexpr uint32_t kMaxJoinBlocks = 8;  // That one step joins.
+inline constexpr size_t kJoinSlack = 64;       // Words that Join may write beyond what it joined.
+inline constexpr size_t kLanes = 512;          // Table words that one step of counting covers.
 // Bytes of scratch memory that Count needs, aligned to 64.
 inline constexpr size_t kCountScratch = 64 * (64 + (size_t{1} << kMaxPrefixBits) + kMaxChunks * (1 << kMaxChunkBits));
 

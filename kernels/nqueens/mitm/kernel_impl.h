@@ -7,8 +7,8 @@
 //   Counter                      sums of set bits: Add(V) at most kBatch times, then Flush(); Total() after a Flush()
 //   Joiner<Word, kBlocks>        outer blocks held in registers: Join(conflict, result, out) -> new out
 
-// How far ahead the lists of a subset are fetched.
-constexpr size_t kPrefetchSubsets = 2;
+// How many steps ahead lists are fetched.
+constexpr size_t kPrefetchSteps = 2;
 
 template <typename Word>
 inline Word* NewChunk(ChunkPool& pool, Word* end) {
@@ -40,55 +40,80 @@ inline Word* JoinBlocks(const Word* outer, const Word* inner, const Word* inner_
   return out;
 }
 
+// Lists what the subsets join, in input.steps; returns the end of it. Apart from the joining, whose loops end where no
+// processor predicts it, so that this runs ahead undisturbed.
+template <typename Word>
+JoinStep* ListSteps(const JoinInput<Word>& input) {
+  const uint32_t low_mask = (uint32_t{1} << input.low_bits) - 1;
+  JoinStep* step = input.steps;
+  for (size_t i = 0; i < input.subset_count; ++i) {
+    const uint32_t low = input.subsets[i] & low_mask;
+    const uint32_t high = input.subsets[i] >> input.low_bits;
+    const uint32_t outer = input.outer_low[low] + input.outer_high[high];
+    const uint32_t inner = input.inner_low[low] + input.inner_high[high];
+    uint32_t block = input.outer_begin[outer];
+    const uint32_t block_end = input.outer_begin[outer + 1];
+    const uint32_t entry = input.inner_begin[inner];
+    const uint32_t entries = input.inner_begin[inner + 1] - entry;
+    while (block_end - block > kMaxJoinBlocks) {
+      *step = {block, entry, kMaxJoinBlocks, static_cast<uint16_t>(entries)};
+      step += entries != 0;
+      block += kMaxJoinBlocks;
+    }
+    // What has nothing to join is overwritten by the next.
+    *step = {block, entry, static_cast<uint16_t>(block_end - block), static_cast<uint16_t>(entries)};
+    step += block != block_end && entries != 0;
+  }
+  return step;
+}
+
 template <typename Word>
 void Join(const JoinInput<Word>& input, int prefix_bits, Bins<Word>& bins, ChunkPool& pool, Word* buffer,
           size_t buffer_words) {
   constexpr size_t kBlockWords = 128 / sizeof(Word);
-  const uint32_t low_mask = (uint32_t{1} << input.low_bits) - 1;
+  const JoinStep* const steps = input.steps;
+  const auto step_count = static_cast<size_t>(ListSteps(input) - steps);
   Word* out = buffer;
-  for (size_t i = 0; i < input.subset_count; ++i) {
-    const uint32_t subset = input.subsets[i];
-    const uint32_t outer_rank = input.outer_low[subset & low_mask] + input.outer_high[subset >> input.low_bits];
-    const uint32_t inner_rank = input.inner_low[subset & low_mask] + input.inner_high[subset >> input.low_bits];
-    const Word* outer = input.outer + input.outer_begin[outer_rank] * kBlockWords;
-    uint32_t blocks = input.outer_begin[outer_rank + 1] - input.outer_begin[outer_rank];
-    const Word* const inner = input.inner + size_t{2} * input.inner_begin[inner_rank];
-    const Word* const inner_end = input.inner + size_t{2} * input.inner_begin[inner_rank + 1];
-    if (i + kPrefetchSubsets < input.subset_count) {
-      const uint32_t next = input.subsets[i + kPrefetchSubsets];
-      const char* const next_outer = reinterpret_cast<const char*>(
-          input.outer +
-          input.outer_begin[input.outer_low[next & low_mask] + input.outer_high[next >> input.low_bits]] * kBlockWords);
-      for (int line = 0; line < 8; ++line) __builtin_prefetch(next_outer + 64 * line);
-      const char* const next_inner = reinterpret_cast<const char*>(
-          input.inner +
-          size_t{2} * input.inner_begin[input.inner_low[next & low_mask] + input.inner_high[next >> input.low_bits]]);
-      __builtin_prefetch(next_inner);
-      __builtin_prefetch(next_inner + 64);
+  for (size_t i = 0; i < step_count; ++i) {
+    const JoinStep step = steps[i];
+    const JoinStep& ahead = steps[i + kPrefetchSteps < step_count ? i + kPrefetchSteps : i];
+    const char* const ahead_outer = reinterpret_cast<const char*>(input.outer + ahead.outer_block * kBlockWords);
+    const char* const ahead_inner = reinterpret_cast<const char*>(input.inner + size_t{2} * ahead.inner_entry);
+    for (int line = 0; line < 8; ++line) __builtin_prefetch(ahead_outer + 64 * line);
+    for (int line = 0; line < 2; ++line) __builtin_prefetch(ahead_inner + 64 * line);
+    const size_t most = size_t{step.blocks} * (kBlockWords / 2) * step.inner_entries + kJoinSlack;
+    if (static_cast<size_t>(out - buffer) + most > buffer_words) {
+      Scatter(buffer, out, prefix_bits, bins, pool);
+      out = buffer;
     }
-    const size_t most = 4 * (kBlockWords / 2) * static_cast<size_t>(inner_end - inner) / 2 + kJoinSlack;
-    while (blocks > 0) {
-      if (static_cast<size_t>(out - buffer) + most > buffer_words) {
-        Scatter(buffer, out, prefix_bits, bins, pool);
-        out = buffer;
-      }
-      switch (blocks) {
-        case 1:
-          out = JoinBlocks<1>(outer, inner, inner_end, out);
-          break;
-        case 2:
-          out = JoinBlocks<2>(outer, inner, inner_end, out);
-          break;
-        case 3:
-          out = JoinBlocks<3>(outer, inner, inner_end, out);
-          break;
-        default:
-          out = JoinBlocks<4>(outer, inner, inner_end, out);
-          break;
-      }
-      if (blocks <= 4) break;
-      blocks -= 4;
-      outer += 4 * kBlockWords;
+    const Word* const outer = input.outer + step.outer_block * kBlockWords;
+    const Word* const inner = input.inner + size_t{2} * step.inner_entry;
+    const Word* const inner_end = inner + size_t{2} * step.inner_entries;
+    switch (step.blocks) {
+      case 1:
+        out = JoinBlocks<1>(outer, inner, inner_end, out);
+        break;
+      case 2:
+        out = JoinBlocks<2>(outer, inner, inner_end, out);
+        break;
+      case 3:
+        out = JoinBlocks<3>(outer, inner, inner_end, out);
+        break;
+      case 4:
+        out = JoinBlocks<4>(outer, inner, inner_end, out);
+        break;
+      case 5:
+        out = JoinBlocks<5>(outer, inner, inner_end, out);
+        break;
+      case 6:
+        out = JoinBlocks<6>(outer, inner, inner_end, out);
+        break;
+      case 7:
+        out = JoinBlocks<7>(outer, inner, inner_end, out);
+        break;
+      default:
+        out = JoinBlocks<8>(outer, inner, inner_end, out);
+        break;
     }
   }
   Scatter(buffer, out, prefix_bits, bins, pool);

@@ -141,8 +141,10 @@ void Solver<Word>::Prepare(const Tables<Word>& tables) {
       subsets_.push_back(set);
     }
   }
-  const size_t once = 4 * kBlockEntries<Word> * joins.longest_inner() + kJoinSlack;
+  const size_t once = kMaxJoinBlocks * kBlockEntries<Word> * joins.longest_inner() + kJoinSlack;
   if (buffer_.size() < once + kBufferWords) buffer_.resize(once + kBufferWords);
+  const size_t steps = subsets_.size() * ((joins.longest_outer() + kMaxJoinBlocks - 1) / kMaxJoinBlocks) + 1;
+  if (steps_.size() < steps) steps_.resize(steps);
 }
 
 template <typename Word>
@@ -157,6 +159,7 @@ void Solver<Word>::Join(const Tables<Word>& tables, uint32_t rows, HalfBoards& b
   input.inner_begin = joins.inner_begin();
   input.subsets = subsets_.data();
   input.subset_count = subsets_.size();
+  input.steps = steps_.data();
   ranks.Give(input);
   boards.pool.Clear();
   std::fill_n(boards.bins.end, size_t{4} << prefix_bits, nullptr);

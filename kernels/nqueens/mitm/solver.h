@@ -62,6 +62,7 @@ class Solver {
   int subset_rows_ = 0;
   int subset_columns_ = 0;
   std::vector<Word> buffer_;
+  std::vector<JoinStep> steps_;
   std::unique_ptr<char[]> scratch_storage_;
   char* scratch_;
   std::unique_ptr<HalfBoards> east_;
