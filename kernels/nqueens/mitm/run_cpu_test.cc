@@ -43,29 +43,35 @@ void ExpectPublishedTotals(int first, int last) {
   }
 }
 
-TEST(MitmRunnerTest, BoardsReachPublishedTotalsByEveryPath) { ExpectPublishedTotals(1, kSanitized ? 12 : 17); }
+TEST(MitmRunnerTest, BoardsReachPublishedTotalsByEveryPath) { ExpectPublishedTotals(1, kSanitized ? 14 : 17); }
 
 TEST(MitmRunnerTest, LongBoardsEighteenAndNineteenReachTheirPublishedTotals) {
   if (kSanitized) GTEST_SKIP() << "takes too long under a sanitizer";
   ExpectPublishedTotals(18, 19);
 }
 
-TEST(MitmRunnerTest, LongBoardsTwentyToTwentyTwoAgreeOnSomeSubproblems) {
-  if (kSanitized) GTEST_SKIP() << "takes too long under a sanitizer";
-  // Their totals take minutes to hours; the paths, and so the layouts of long patterns, must agree on parts of them.
-  for (const int n : {20, 21, 22}) {
-    const MitmPlan plan(n);
-    std::optional<Counts> expected;
-    for (const Dispatch dispatch : SupportedDispatches()) {
-      const auto runner = MakeMitmRunner({.threads = 2, .dispatch = dispatch});
-      ASSERT_TRUE(runner->Open(Encode(SpecOf(n))).ok());
-      const uint64_t begin = plan.Size() / 7;
-      const Counts counts = Sum(RunAll(*runner, {begin, plan.Cut({begin, plan.Size()}, 2e8)}));
-      EXPECT_GT(counts.solutions, Count128());
-      if (!expected) expected = counts;
-      EXPECT_EQ(counts, *expected) << n << " " << ToString(dispatch);
-    }
+// Boards whose totals take too long: the paths, and so the layouts of long patterns, must agree on parts of them.
+void ExpectPathsAgreeOnSomeSubproblems(int n, double cost) {
+  const MitmPlan plan(n);
+  std::optional<Counts> expected;
+  for (const MitmOptions& options : Variants()) {
+    const auto runner = MakeMitmRunner(options);
+    ASSERT_TRUE(runner->Open(Encode(SpecOf(n))).ok());
+    const uint64_t begin = plan.Size() / 7;
+    const Counts counts = Sum(RunAll(*runner, {begin, plan.Cut({begin, plan.Size()}, cost)}));
+    EXPECT_GT(counts.solutions, Count128());
+    if (!expected) expected = counts;
+    EXPECT_EQ(counts, *expected) << n << " " << ToString(options.dispatch);
   }
+}
+
+TEST(MitmRunnerTest, PathsAgreeOnSomeSubproblemsOfLargerBoards) {
+  for (const int n : {18, 19}) ExpectPathsAgreeOnSomeSubproblems(n, 3e6);
+}
+
+TEST(MitmRunnerTest, LongPathsAgreeOnSomeSubproblemsOfLargeBoards) {
+  if (kSanitized) GTEST_SKIP() << "takes too long under a sanitizer";
+  for (const int n : {20, 21, 22}) ExpectPathsAgreeOnSomeSubproblems(n, 2e8);
 }
 
 TEST(MitmRunnerTest, RandomPartitionsOfTheIndicesGiveTheSameSumAndChecksum) {
