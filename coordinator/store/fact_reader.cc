@@ -36,12 +36,13 @@ void ReadEnd(Database& db, StoredJob& job) {
 }
 
 void ReadJobs(Database& db, StoreContents& contents) {
-  Query query(
-      db, "SELECT job, request_id, workload, name, spec, submitted_by, priority, weight, at FROM jobs ORDER BY job");
+  Query query(db,
+              "SELECT job, request_id, workload, name, spec, submitted_by, priority, weight, at, verify FROM jobs "
+              "ORDER BY job");
   for (query.With(); query.Next();) {
     StoredJob job;
     job.submitted = {query.As<JobId>(0), query.Bytes(1),       query.Bytes(2), query.Bytes(3), query.Bytes(4),
-                     query.Bytes(5),     query.As<int32_t>(6), query.Real(7),  query.Time(8)};
+                     query.Bytes(5),     query.As<int32_t>(6), query.Real(7),  query.Time(8),  query.Real(9)};
     ReadSettings(db, job);
     ReadRounds(db, job);
     ReadEnd(db, job);
@@ -82,6 +83,12 @@ absl::StatusOr<StoreContents> ReadContents(Database& db) {
   for (workers.With(); workers.Next();) {
     contents.workers.push_back({workers.As<WorkerId>(0), workers.Bytes(1), workers.Bytes(2), workers.Time(3)});
   }
+  Query quarantines(db,
+                    "SELECT worker, reason, at FROM quarantines q WHERE quarantined"
+                    " AND seq = (SELECT max(seq) FROM quarantines l WHERE l.worker = q.worker) ORDER BY seq");
+  for (quarantines.With(); quarantines.Next();) {
+    contents.quarantined.push_back({quarantines.As<WorkerId>(0), quarantines.Bytes(1), quarantines.Time(2)});
+  }
   ReadTokens(db, contents);
   Query blobs(db, "SELECT job, digest FROM blobs ORDER BY seq");
   for (blobs.With(); blobs.Next();) contents.blobs.push_back({blobs.As<JobId>(0), blobs.Bytes(1)});
@@ -104,6 +111,27 @@ absl::Status ReadSlices(Database& db, RoundKey key, const std::function<void(con
                                                      " of job ", ToString(key.job), " has changed"));
     }
     visit(slice);
+  }
+  return db.status();
+}
+
+absl::Status ReadVerifications(Database& db, RoundKey key, const std::function<void(const SliceVerified&)>& visit) {
+  Query query(db,
+              "SELECT l.begin, l.\"end\", c.digest, v.first, v.second, v.implementation, v.at FROM verifications v"
+              " JOIN commits c ON c.seq = v.commit_seq"
+              " JOIN live l ON l.job = c.job AND l.round = c.round AND l.begin = c.begin AND l.seq = c.seq"
+              " WHERE v.job = ?1 AND c.round = ?2"
+              " AND EXISTS (SELECT 1 FROM rounds r WHERE r.job = ?1 AND r.round = ?2) ORDER BY l.begin");
+  for (query.With(key.job, key.round); query.Next();) {
+    SliceVerified verified;
+    verified.key = key;
+    verified.interval = {query.As<uint64_t>(0), query.As<uint64_t>(1)};
+    verified.digest = query.Bytes(2);
+    verified.first = query.As<WorkerId>(3);
+    verified.second = query.As<WorkerId>(4);
+    verified.implementation = query.Bytes(5);
+    verified.at = query.Time(6);
+    visit(verified);
   }
   return db.status();
 }

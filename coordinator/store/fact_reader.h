@@ -15,4 +15,7 @@ absl::StatusOr<StoreContents> ReadContents(Database& database);
 // DataLoss when a row is not what was written.
 absl::Status ReadSlices(Database& database, RoundKey key, const std::function<void(const SliceCommitted&)>& visit);
 
+absl::Status ReadVerifications(Database& database, RoundKey key,
+                               const std::function<void(const SliceVerified&)>& visit);
+
 }  // namespace potluck

@@ -49,6 +49,23 @@ CREATE TABLE blobs(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, digest BLOB NO
 CREATE TABLE purges(job INTEGER PRIMARY KEY);
 )sql";
 
+// What version 2 adds.
+constexpr char kVerification[] = R"sql(
+ALTER TABLE jobs ADD COLUMN verify REAL NOT NULL DEFAULT 0;
+CREATE TABLE verifications(commit_seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, first INTEGER NOT NULL,
+  second INTEGER NOT NULL, implementation TEXT, at INTEGER);
+CREATE INDEX verifications_by_job ON verifications(job);
+CREATE TABLE quarantines(seq INTEGER PRIMARY KEY, worker INTEGER NOT NULL, quarantined INTEGER NOT NULL, reason TEXT,
+  at INTEGER);
+CREATE INDEX quarantines_by_worker ON quarantines(worker);
+)sql";
+
+// Takes the tables from `version` to this build's, inside the caller's transaction.
+void Upgrade(Database& db, int64_t version) {
+  if (version < 2) db.Execute(kVerification);
+  db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str());
+}
+
 // Builds the file under another name and renames it when it is complete and on the disk.
 absl::Status CreateDatabase(const std::string& directory) {
   const std::string file = DatabaseFile(directory);
@@ -65,7 +82,7 @@ absl::Status CreateDatabase(const std::string& directory) {
   db.Begin();
   db.Execute(kTables);
   db.Execute(absl::StrCat("PRAGMA application_id = ", kApplicationId).c_str());
-  db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str());
+  Upgrade(db, 1);
   db.Commit();
   if (!db.status().ok()) return db.status();
   database->reset();
@@ -88,6 +105,18 @@ absl::Status CheckVersion(Database& db) {
                                                       "; use a newer potluck or another --state"));
   }
   return absl::OkStatus();
+}
+
+// A file of an older version becomes one of this build's, or stays as it is.
+absl::Status Migrate(Database& db) {
+  const int64_t version = db.ReadInteger("PRAGMA user_version");
+  if (!db.status().ok() || version == kSchemaVersion) return db.status();
+  db.Begin();
+  Upgrade(db, version);
+  db.Commit();
+  const absl::Status status = db.status();
+  if (!status.ok()) db.Rollback();
+  return status;
 }
 
 absl::Status CheckIntegrity(Database& db) {
@@ -155,6 +184,7 @@ absl::StatusOr<std::unique_ptr<Database>> OpenDatabase(const std::string& direct
   if (check_integrity) {
     if (absl::Status status = CheckIntegrity(db); !status.ok()) return status;
   }
+  if (absl::Status status = Migrate(db); !status.ok()) return status;
   return database;
 }
 

@@ -1,7 +1,9 @@
 // The tables of DIR/potluck.db, and opening the file with every check that can be made before work is entrusted to it.
 //
 // Versions (PRAGMA user_version): changes are additive only. A build of version N reads every version up to N and
-// migrates it, in one transaction, when it opens the file; a newer file is refused with a sentence. 1: the first.
+// migrates it, in one transaction, when it opens the file; a newer file is refused with a sentence.
+//   1  the first
+//   2  verification: jobs.verify, `verifications`, `quarantines` (the latest row of a worker counts)
 //
 // Indices, round sizes and job ids are signed 64-bit integers, at most 2^63-1; larger numbers live inside payloads.
 // Worker and token ids keep all their 64 bits, as signed numbers. Times are nanoseconds since 1970.
@@ -22,7 +24,7 @@
 
 namespace potluck {
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
 // "DIR/potluck.db".
 std::string DatabaseFile(const std::string& directory);

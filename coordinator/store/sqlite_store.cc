@@ -137,6 +137,12 @@ absl::Status SqliteStore::ForEachSlice(RoundKey key, const std::function<void(co
   return ReadSlices(**database, key, visit);
 }
 
+absl::Status SqliteStore::ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file_, Database::Mode::kReadOnly);
+  if (!database.ok()) return database.status();
+  return ReadVerifications(**database, key, visit);
+}
+
 absl::Status SqliteStore::BackUp(const std::string& file) { return BackUpDatabase(file_, file); }
 
 uint64_t SqliteStore::SizeBytes() { return FileSize(file_) + FileSize(absl::StrCat(file_, "-wal")); }

@@ -1,7 +1,8 @@
 // Keeps facts durably and in order. The only thing of the coordinator that survives a crash.
 //
 // Thread-safe. Appending is asynchronous: calls made while one transaction is being written share the next one (group
-// commit). A failed append changes nothing. Nothing is read on the hot path: Load and ForEachSlice serve the start.
+// commit). A failed append changes nothing. Nothing is read on the hot path: Load and the ForEach functions serve
+// the start, and the rare cases in which a round is looked at anew.
 #pragma once
 
 #include <functional>
@@ -36,7 +37,8 @@ struct StoredJob {
 struct StoreContents {
   std::vector<StoredJob> jobs;
   std::vector<WorkerSeen> workers;
-  std::vector<TokenCreated> tokens;  // Without the revoked ones.
+  std::vector<WorkerQuarantined> quarantined;  // Without the pardoned ones.
+  std::vector<TokenCreated> tokens;            // Without the revoked ones.
   std::vector<TokenCreated> revoked_tokens;
   std::vector<BlobNamed> blobs;
   JobId last_job{};  // Highest JobId ever given, deleted ones included.
@@ -62,6 +64,9 @@ class Store {
 
   // Calls `visit` for each committed, not retracted slice of the round, by ascending interval.
   virtual absl::Status ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) = 0;
+
+  // Calls `visit` for each committed, not retracted slice of the round that was verified, by ascending interval.
+  virtual absl::Status ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) = 0;
 
   // Writes a consistent copy to a new file while the store goes on; refuses to overwrite.
   virtual absl::Status BackUp(const std::string& file) = 0;
