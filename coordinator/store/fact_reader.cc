@@ -46,6 +46,8 @@ void ReadJobs(Database& db, StoreContents& contents) {
     ReadSettings(db, job);
     ReadRounds(db, job);
     ReadEnd(db, job);
+    Query disagreements(db, "SELECT count(*) FROM disagreements WHERE job = ?");
+    if (disagreements.With(job.submitted.job).First()) job.disagreements = disagreements.As<uint64_t>(0);
     contents.jobs.push_back(std::move(job));
   }
 }

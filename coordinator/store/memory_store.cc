@@ -197,6 +197,7 @@ StoreContents MemoryFacts::Contents() const {
   for (const auto& [id, rows] : jobs_) {
     StoredJob job{rows.submitted, rows.settings, {}, rows.ended.has_value(), rows.ended.value_or(JobEnded{})};
     for (const auto& [number, round] : rows.rounds) job.rounds.push_back(round.opened);
+    for (const Disagreement& row : disagreements_) job.disagreements += std::get<RoundKey>(row).job == id;
     contents.jobs.push_back(std::move(job));
   }
   contents.workers = workers_;

@@ -32,6 +32,7 @@ struct StoredJob {
   std::vector<RoundOpened> rounds;  // Ascending; the last one is open unless `ended`.
   bool has_ended = false;
   JobEnded ended;
+  uint64_t disagreements = 0;  // SliceDisagreed facts.
 };
 
 struct StoreContents {

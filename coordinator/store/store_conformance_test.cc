@@ -81,6 +81,7 @@ TEST_P(StoreTest, FactsSentTwiceAreRepeats) {
                                    Ended(1)};
   AppendAndWait(*store_, facts);
   EXPECT_EQ(AppendAndWait(*store_, facts), Verdicts(facts.size(), Verdict::kRepeat));
+  EXPECT_EQ(store_->Load()->jobs.at(0).disagreements, 1u);
 }
 
 TEST_P(StoreTest, SliceIsStoredIfAndOnlyIfItIsDisjoint) {
