@@ -32,6 +32,9 @@ struct NQueensResult {
   double seconds = 0;                // From submission to end.
   std::vector<Contributor> workers;  // The largest share first.
   uint64_t disagreements = 0;
+  double verify = 0;          // The share that was to be computed again by a second worker,
+  double verified_share = 0;  // and that was, of the cost.
+  uint64_t verified_slices = 0;
 
   // Whether the total, and the number of nodes where that is known too, is the published one; nullopt: not published.
   std::optional<bool> verified() const;

@@ -179,7 +179,7 @@ class DamagedStateTest : public testing::Test {
 TEST_F(DamagedStateTest, AStateOfANewerVersionIsLeftAlone) {
   SetVersion(File("potluck.db"), 99);
   ExpectRefusedAndUnchanged(state_, {"potluck.db", "format version 99", "up to version 2", "use a newer potluck"});
-  SetVersion(File("potluck.db"), 1);
+  SetVersion(File("potluck.db"), 2);
   ExpectJobIsThere(state_);
 }
 
