@@ -14,6 +14,8 @@ namespace potluck {
 namespace {
 
 constexpr absl::Duration kFirstPause = absl::Milliseconds(200);
+// What a job waits for is told when it has lasted so long.
+constexpr absl::Duration kWaitingDelay = absl::Seconds(2);
 // A job that was just submitted has not been handed out yet.
 constexpr absl::Duration kHintDelay = absl::Seconds(2);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
@@ -69,6 +71,9 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
   bool connected = false;
   const absl::Time begun = AwakeNow();
   bool hint_due = waits_for_others;
+  std::string message, waiting_for;
+  absl::Time waiting_since;
+  bool is_waiting_told = true;
   const auto visit = [&](const v1::JobStatus& status) {
     if (away) display.Say("the coordinator is back");
     away = false;
@@ -84,6 +89,16 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
           "no worker yet: run `potluck join ...` with the coordinator's worker.join on every machine that shall "
           "compute");
       hint_due = false;
+    }
+    if (status.message() != message && !status.message().empty() && !HasEnded(status)) display.Say(status.message());
+    message = status.message();
+    if (status.waiting_for() != waiting_for) {
+      waiting_for = status.waiting_for();
+      waiting_since = AwakeNow();
+      is_waiting_told = waiting_for.empty();
+    } else if (!is_waiting_told && AwakeNow() - waiting_since > kWaitingDelay) {
+      display.Say(waiting_for);
+      is_waiting_told = true;
     }
     display.Show(ProgressLine(progress.Estimate(), status.workers(), paused, display.width()));
   };

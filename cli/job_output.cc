@@ -28,6 +28,7 @@ std::string DeviceText(const v1::WorkerStatus& worker) {
 }
 
 std::string WorkerState(const v1::WorkerStatus& worker) {
+  if (!worker.quarantined().empty()) return "quarantined";
   return !worker.connected() ? "away" : worker.draining() ? "draining" : "here";
 }
 
@@ -67,6 +68,7 @@ std::string JobText(const v1::JobStatus& status, int64_t now_unix_ms) {
   if (!status.name().empty()) rows.insert(rows.begin() + 1, {"name", Printable(status.name())});
   if (status.ended_unix_ms() != 0) rows.push_back({"ended", DateText(status.ended_unix_ms())});
   if (!status.message().empty()) rows.push_back({"message", Printable(status.message())});
+  if (!status.waiting_for().empty()) rows.push_back({"waiting", Printable(status.waiting_for())});
   std::string text = Table(rows);
   if (const auto result = ReadNQueensResult(status, now_unix_ms); result.ok()) {
     absl::StrAppend(&text, "\n", ResultText(*result, status.state() == v1::JobStatus::DONE));
@@ -81,6 +83,7 @@ Json JobJson(const v1::JobStatus& status, int64_t now_unix_ms) {
   json["workload"] = status.workload();
   json["state"] = StateName(status.state());
   json["message"] = status.message();
+  json["waiting_for"] = status.waiting_for();
   json["done"] = Fraction(status);
   json["rate"] = status.rate();
   json["workers"] = status.workers();
@@ -89,6 +92,8 @@ Json JobJson(const v1::JobStatus& status, int64_t now_unix_ms) {
   json["round"] = status.round();
   json["size"] = status.size();
   json["committed"] = status.committed();
+  json["verify"] = status.verify();
+  json["verified"] = status.verified_indices();
   json["submitted_unix_ms"] = status.submitted_unix_ms();
   json["ended_unix_ms"] = status.ended_unix_ms();
   json["submitted_by"] = status.submitted_by();
@@ -105,10 +110,17 @@ std::string WorkersText(const v1::ListWorkersReply& reply) {
   for (const v1::WorkerStatus& worker : reply.workers()) {
     rows.push_back({Printable(worker.name()), WorkerState(worker), DeviceText(worker), absl::StrCat(worker.leases()),
                     absl::StrCat(worker.slices()), absl::StrCat(worker.refused_slices()),
-                    absl::StrCat(TimeText(absl::Seconds(worker.seconds_since_heard())), " ago"),
+                    worker.quarantined().empty()
+                        ? absl::StrCat(TimeText(absl::Seconds(worker.seconds_since_heard())), " ago")
+                        : "",
                     Printable(worker.version()), Printable(worker.token_name())});
   }
-  return Table(rows, {3, 4, 5, 6});
+  std::string text = Table(rows, {3, 4, 5, 6});
+  for (const v1::WorkerStatus& worker : reply.workers()) {
+    if (worker.quarantined().empty()) continue;
+    absl::StrAppend(&text, "\n", Printable(worker.name()), " is quarantined: ", Printable(worker.quarantined()), "\n");
+  }
+  return text;
 }
 
 Json WorkersJson(const v1::ListWorkersReply& reply) {
@@ -120,6 +132,7 @@ Json WorkersJson(const v1::ListWorkersReply& reply) {
     entry["state"] = WorkerState(worker);
     entry["connected"] = worker.connected();
     entry["draining"] = worker.draining();
+    entry["quarantined"] = worker.quarantined();
     entry["devices"] = Json::array();
     for (const v1::DeviceStatus& device : worker.devices()) {
       entry["devices"].push_back({{"kind", device.kind()}, {"name", device.name()}, {"threads", device.threads()}});

@@ -69,6 +69,23 @@ TEST(JobOutputTest, WorkersShowTheirDevicesAndState) {
   EXPECT_EQ(WorkersJson(reply)["workers"][0]["devices"][0]["threads"], 8);
 }
 
+TEST(JobOutputTest, AQuarantinedWorkerIsListedWithTheReason) {
+  v1::ListWorkersReply reply;
+  v1::WorkerStatus& worker = *reply.add_workers();
+  worker.set_name("lab-1");
+  worker.set_quarantined("its result\ndiffers");
+  EXPECT_THAT(WorkersText(reply), HasSubstr("lab-1   quarantined"));
+  EXPECT_THAT(WorkersText(reply), HasSubstr("\nlab-1 is quarantined: its result?differs\n"));
+  EXPECT_EQ(WorkersJson(reply)["workers"][0]["state"], "quarantined");
+}
+
+TEST(JobOutputTest, WhatAJobWaitsForIsShown) {
+  v1::JobStatus status = RunningJob();
+  status.set_waiting_for("a third worker");
+  EXPECT_THAT(JobText(status, 0), HasSubstr("waiting    a third worker\n"));
+  EXPECT_EQ(JobJson(status, 0)["waiting_for"], "a third worker");
+}
+
 TEST(OutcomeTest, OnlyADoneJobSucceeds) {
   v1::JobStatus status = RunningJob();
   EXPECT_FALSE(HasEnded(status));

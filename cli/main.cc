@@ -43,7 +43,7 @@ int Main(int argc, char** argv) {
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},
-      {"workers", "list or drain workers", RunWorkers},
+      {"workers", "list, drain or pardon workers", RunWorkers},
       {"verify", "check the certificate of a result", RunVerify},
       {"token", "create, list or revoke tokens", RunToken},
       {"backup", "copy the state of a coordinator, which may be running", RunBackup},

@@ -42,6 +42,7 @@ struct NQueensFlags {
   std::string certificate;
   int priority = 0;
   double weight = 1;
+  double verify = 0;
   double slice_seconds = 2;
   absl::Duration patience = absl::Minutes(10);
   bool verbose = false;
@@ -70,6 +71,8 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
   arguments.Flag("--certificate", "FILE", Text(&flags.certificate),
                  "write down there what the result is made of, for `potluck verify`; compressed if it ends in .gz",
                  "nowhere");
+  arguments.Flag("--verify", "F", RealNumber(&flags.verify, 0, 1),
+                 "share of the results that a second worker computes again", "0");
   arguments.Switch("--verbose", &flags.verbose, "what the coordinator and the local workers have to say");
   arguments.Switch("--json", &flags.json, "one JSON object on standard output");
   arguments.InternalFlag("--slice-seconds", "S", RealNumber(&flags.slice_seconds, 0.01, 600),
@@ -116,6 +119,12 @@ absl::StatusOr<JoinString> StartLocally(const NQueensFlags& flags, Interrupt& in
   for (const DeviceSpec& device : found->devices) {
     if (device.kind == "cuda") gpus.push_back(device.index);
   }
+  const std::vector<LocalWorkerPlan> plan = PlanLocalWorkers(flags.local_workers, flags.threads, gpus, UsableThreads());
+  if (flags.verify > 0 && plan.size() < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--verify is ", flags.verify, ", but --local-workers is ", plan.size(),
+                     "; allowed is --verify 0, or at least 2 workers: a second one computes again what the first did"));
+  }
   CoordinatorOptions options;
   if (flags.verbose) options.log = [&display](const std::string& sentence) { display.Say(sentence); };
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
@@ -124,7 +133,7 @@ absl::StatusOr<JoinString> StartLocally(const NQueensFlags& flags, Interrupt& in
 
   LocalWorkersOptions workers;
   workers.join_string = run.coordinator->worker_join_string();
-  workers.workers = PlanLocalWorkers(flags.local_workers, flags.threads, gpus, UsableThreads());
+  workers.workers = plan;
   if (!flags.dispatch.empty()) workers.dispatch = flags.dispatch;
   workers.slice_seconds = flags.slice_seconds;
   workers.verbose = flags.verbose;
@@ -144,6 +153,7 @@ absl::StatusOr<uint64_t> Submit(Client& client, const NQueensFlags& flags) {
   request.set_spec(nqueens::Encode(nqueens::Spec{.n = static_cast<uint32_t>(flags.n), .algorithm = Algorithm(flags)}));
   request.set_priority(flags.priority);
   request.set_weight(flags.weight);
+  request.set_verify(flags.verify);
   v1::SubmitReply reply;
   if (absl::Status status = client.Call(&v1::Jobs::StubInterface::Submit, request, &reply, /*retry=*/true);
       !status.ok()) {
@@ -213,13 +223,18 @@ int Run(const NQueensFlags& flags) {
   LocalRun run;
   const absl::StatusOr<JoinString> join =
       embedded ? StartLocally(flags, interrupt, display, run) : LoadJoinString(flags.coordinator);
-  if (!join.ok()) return embedded ? Fail(join.status()) : FailUsage(join.status());
+  if (!join.ok()) {
+    return embedded && !absl::IsInvalidArgument(join.status()) ? Fail(join.status()) : FailUsage(join.status());
+  }
   Client client(*join, &interrupt);
   const absl::StatusOr<uint64_t> job = Submit(client, flags);
   if (!job.ok()) return Fail(job.status());
   const absl::StatusOr<v1::JobStatus> status = Follow(client, *job, flags.patience, interrupt, display,
                                                       /*waits_for_others=*/!embedded);
   display.Clear();
+  if (status.ok() && flags.verify > 0 && status->verify() <= 0) {
+    display.Say("the coordinator is of an older version, which verifies nothing: no result was computed again");
+  }
   if (status.ok()) {
     const int code = PrintResult(*status, flags.json);
     if (certificate == nullptr || !Outcome(*status).ok()) return code;

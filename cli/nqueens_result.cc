@@ -74,6 +74,9 @@ absl::StatusOr<NQueensResult> ReadNQueensResult(const v1::JobStatus& status, int
   result.seconds = static_cast<double>(std::max<int64_t>(0, end - status.submitted_unix_ms())) / 1000;
   result.workers = Contributors(status);
   result.disagreements = status.disagreements();
+  result.verify = status.verify();
+  result.verified_share = status.cost() > 0 ? status.verified_cost() / status.cost() : 0;
+  result.verified_slices = status.verified_slices();
   return result;
 }
 
@@ -92,6 +95,10 @@ std::string ResultText(const NQueensResult& result, bool complete) {
     speed = absl::StrCat(Metric(result.nodes_per_second()), " nodes/s visited, ", speed);
   }
   rows.push_back({"time", absl::StrCat(TimeText(absl::Seconds(result.seconds)), ", ", speed)});
+  if (result.verify > 0) {
+    rows.push_back({"verified", absl::StrCat(Percent(result.verified_share), " by a second worker (",
+                                             result.verified_slices, " slices)")});
+  }
   if (result.disagreements > 0) rows.push_back({"disagreements", absl::StrCat(result.disagreements)});
   std::string text = absl::StrCat(result.n, " queens by ", std::string(AlgorithmText(result.algorithm)), complete ? "" : ", so far",
                                   "\n", Table(rows));
@@ -126,6 +133,9 @@ nlohmann::ordered_json ResultJson(const NQueensResult& result, bool complete) {
   if (result.counts_nodes()) json["nodes_per_second"] = result.nodes_per_second();
   json["solutions_per_second"] = result.solutions_per_second();
   json["disagreements"] = result.disagreements;
+  json["verify"] = result.verify;
+  json["verified_share"] = result.verified_share;
+  json["verified_slices"] = result.verified_slices;
   json["contributions"] = nlohmann::ordered_json::array();
   for (const Contributor& worker : result.workers) {
     nlohmann::ordered_json entry;

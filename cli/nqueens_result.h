@@ -32,6 +32,9 @@ struct NQueensResult {
   double seconds = 0;                // From submission to end.
   std::vector<Contributor> workers;  // The largest share first.
   uint64_t disagreements = 0;
+  double verify = 0;          // The share that was to be computed again by a second worker,
+  double verified_share = 0;  // and that was, of the cost.
+  uint64_t verified_slices = 0;
 
   // Whether the algorithm visits the search tree's nodes, and so counts them.
   bool counts_nodes() const { return algorithm == nqueens::kBacktracking; }

@@ -49,6 +49,18 @@ TEST(NQueensResultTest, ABlockNamesTotalSymmetryVerdictAndContributions) {
             "local-1  25.0 %       3  2.00 s\n");
 }
 
+TEST(NQueensResultTest, WhatASecondWorkerComputedAgainIsTold) {
+  v1::JobStatus status = DoneJob(12, 14200, 856188);
+  EXPECT_THAT(ResultText(Read(status)), Not(HasSubstr("second worker")));
+  status.set_verify(0.1);
+  status.set_cost(1000);
+  status.set_verified_cost(102);
+  status.set_verified_slices(7);
+  EXPECT_THAT(ResultText(Read(status)), HasSubstr("verified        10.2 % by a second worker (7 slices)\n"));
+  EXPECT_EQ(ResultJson(Read(status))["verified_share"], 0.102);
+  EXPECT_EQ(ResultJson(Read(status))["verified_slices"], 7);
+}
+
 TEST(NQueensResultTest, ADifferingTotalIsToldAndFails) {
   const NQueensResult result = Read(DoneJob(12, 14201, 856188));
   EXPECT_THAT(ResultText(result), HasSubstr("DIFFERS: 14,200"));

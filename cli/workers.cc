@@ -60,10 +60,35 @@ int Drain(const Args& args) {
   return kExitOk;
 }
 
+int Pardon(const Args& args) {
+  Arguments arguments("workers pardon", "Lets a quarantined worker, or all of one name, join again.");
+  CoordinatorFlags flags;
+  v1::PardonWorkerRequest request;
+  arguments.Positional("NAME", {"a name that `potluck workers list` shows", Text(request.mutable_name()).read},
+                       "the worker");
+  flags.Declare(arguments);
+  if (const std::optional<int> code = flags.Read(arguments, args)) return *code;
+  v1::Empty reply;
+  // Not sent again after a lost answer: then it would find nobody to pardon.
+  if (absl::Status status = Client(flags.join).Call(&Stub::PardonWorker, request, &reply); !status.ok()) {
+    return Fail(status);
+  }
+  if (flags.json) {
+    PrintJson({{"worker", request.name()}, {"done", "pardoned"}});
+  } else {
+    std::printf("%s may join again\n", Printable(request.name()).c_str());
+  }
+  return kExitOk;
+}
+
 }  // namespace
 
 int RunWorkers(const Args& args) {
-  return RunCommand("workers", {{"list", "list the workers", List}, {"drain", "let a worker leave", Drain}}, args);
+  return RunCommand("workers",
+                    {{"list", "list the workers", List},
+                     {"drain", "let a worker leave", Drain},
+                     {"pardon", "let a quarantined worker join again", Pardon}},
+                    args);
 }
 
 }  // namespace potluck

@@ -21,7 +21,8 @@ struct DeviceInfo {
   uint32_t threads = 0;
   uint64_t memory_bytes = 0;
   std::string numerics_class;
-  std::string self_test;  // Empty when passed, else the sentence.
+  std::string self_test;                          // Empty when passed, else the sentence.
+  std::vector<std::string> implementations = {};  // Code paths that a lease may name, the default first.
 };
 
 // A lease as its worker sees it. `rest` starts at the first index whose result the worker has neither reported nor
@@ -46,6 +47,7 @@ struct Grant {
   RoundKey round;
   uint32_t slot = 0;
   Interval interval;
+  std::string implementation = {};  // One of its device's; empty: the default.
 };
 
 struct Shrink {

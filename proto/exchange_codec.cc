@@ -8,6 +8,10 @@
 namespace potluck {
 namespace {
 
+// What is beyond these is not taken note of.
+constexpr size_t kMaxImplementations = 16;
+constexpr size_t kMaxImplementationBytes = 64;
+
 void Put(const RoundKey& key, v1::RoundRef* out) {
   out->set_job(static_cast<uint64_t>(key.job));
   out->set_number(key.round);
@@ -147,6 +151,7 @@ v1::ExchangeReply ToWire(const ExchangeReply& reply) {
     wire->set_slot(grant.slot);
     wire->set_begin(grant.interval.begin);
     wire->set_end(grant.interval.end);
+    wire->set_implementation(grant.implementation);
   }
   for (const Shrink& shrink : reply.orders.shrunk) {
     v1::Shrink* wire = out.add_shrunk();
@@ -174,7 +179,8 @@ absl::StatusOr<ExchangeReply> FromWire(const v1::ExchangeReply& reply) {
   }
   for (const v1::Grant& wire : reply.granted()) {
     if (absl::Status status = CheckInterval("grant", wire.begin(), wire.end()); !status.ok()) return status;
-    out.orders.granted.push_back({Get(wire.lease()), Get(wire.round()), wire.slot(), {wire.begin(), wire.end()}});
+    out.orders.granted.push_back(
+        {Get(wire.lease()), Get(wire.round()), wire.slot(), {wire.begin(), wire.end()}, wire.implementation()});
   }
   for (const v1::Shrink& wire : reply.shrunk()) out.orders.shrunk.push_back({Get(wire.lease()), wire.end()});
   for (const v1::LeaseRef& wire : reply.revoked()) out.orders.revoked.push_back(Get(wire));
@@ -196,12 +202,18 @@ v1::Device ToWire(const DeviceInfo& device) {
   out.set_memory_bytes(device.memory_bytes);
   out.set_numerics_class(device.numerics_class);
   out.set_self_test(device.self_test);
+  for (const std::string& name : device.implementations) out.add_implementations(name);
   return out;
 }
 
 DeviceInfo FromWire(const v1::Device& device) {
-  return {device.kind(),         device.name(),           device.threads(),
-          device.memory_bytes(), device.numerics_class(), device.self_test()};
+  DeviceInfo info{device.kind(),         device.name(),           device.threads(),
+                  device.memory_bytes(), device.numerics_class(), device.self_test()};
+  for (const std::string& name : device.implementations()) {
+    const bool is_sound = !name.empty() && name.size() <= kMaxImplementationBytes;
+    if (is_sound && info.implementations.size() < kMaxImplementations) info.implementations.push_back(name);
+  }
+  return info;
 }
 
 }  // namespace potluck

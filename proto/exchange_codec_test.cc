@@ -46,7 +46,7 @@ TEST(ExchangeCodecTest, AReplySurvivesTheWire) {
   for (int verdict = 0; verdict <= static_cast<int>(SliceVerdict::kInvalid); ++verdict) {
     reply.answers.push_back({static_cast<SliceVerdict>(verdict), "why"});
   }
-  reply.orders.granted = {{{1, 2}, {JobId{3}, 4}, 5, {6, 7}}};
+  reply.orders.granted = {{{1, 2}, {JobId{3}, 4}, 5, {6, 7}, "avx2"}};
   reply.orders.shrunk = {{{1, 3}, 44}};
   reply.orders.revoked = {{1, 4}};
   reply.rounds = {{{JobId{3}, 4}, "nqueens", "payload", {"a digest", "another"}}};
@@ -56,7 +56,20 @@ TEST(ExchangeCodecTest, AReplySurvivesTheWire) {
   ASSERT_TRUE(back.ok());
   EXPECT_EQ(ToWire(*back).SerializeAsString(), ToWire(reply).SerializeAsString());
   EXPECT_EQ(back->rounds[0].blobs, reply.rounds[0].blobs);
+  EXPECT_EQ(back->orders.granted[0].implementation, "avx2");
   for (size_t i = 0; i < reply.answers.size(); ++i) EXPECT_EQ(back->answers[i].verdict, reply.answers[i].verdict);
+}
+
+TEST(ExchangeCodecTest, ADevicesImplementationsSurviveTheWireWithinBounds) {
+  DeviceInfo device;
+  device.kind = "cpu";
+  device.implementations = {"avx512", "scalar"};
+  EXPECT_EQ(FromWire(ToWire(device)).implementations, device.implementations);
+  v1::Device wire;
+  wire.add_implementations("");
+  wire.add_implementations(std::string(65, 'x'));
+  for (int i = 0; i < 100; ++i) wire.add_implementations("sound");
+  EXPECT_EQ(FromWire(wire).implementations, std::vector<std::string>(16, "sound"));
 }
 
 TEST(ExchangeCodecTest, ADigestThatIsNotThePayloadsIsCleared) {

@@ -71,7 +71,7 @@ void Session::Join() {
   for (const auto& slot : slots_) {
     const DeviceSpec& device = slot->device_;
     hello.devices.push_back({device.kind, device.name, static_cast<uint32_t>(device.threads), device.memory_bytes,
-                             device.numerics_class, slot->self_test_});
+                             device.numerics_class, slot->self_test_, device.implementations});
   }
   if (options_.ends_in != absl::InfiniteDuration()) hello.ends_in = options_.ends_in - (MonotonicNow() - started_);
   hello.metered = options_.metered;

@@ -90,6 +90,11 @@ DeviceSpec CpuDevice(const DeviceRequest& request, Dispatch dispatch) {
   cpu.name = CpuName();
   cpu.memory_bytes = UsableMemory();
   cpu.numerics_class = absl::StrCat("cpu/", cpu.dispatch, "/", Architecture());
+  cpu.implementations = {cpu.dispatch};
+  for (const Dispatch other : SupportedDispatches()) {
+    // Who forces a path may have a reason not to trust the others here.
+    if (request.dispatch == "auto" && other != dispatch) cpu.implementations.emplace_back(ToString(other));
+  }
   return cpu;
 }
 
@@ -188,6 +193,7 @@ std::vector<DeviceSpec> ParseProbe(const std::string& output, const std::string&
     gpu.name = text("name");
     gpu.memory_bytes = number("memory_bytes");
     gpu.numerics_class = text("numerics_class");
+    gpu.implementations = {gpu.kind};
     found.push_back(gpu);
   }
   return found;

@@ -22,6 +22,8 @@ struct DeviceSpec {
   std::string name;    // The maker's, for people.
   uint64_t memory_bytes = 0;
   std::string numerics_class;  // Such as "cpu/scalar/x86-64" or "cuda/sm_75/7.5": equal where bits are.
+  // Code paths that a run may name, the default first: those of this CPU, unless one was forced; "cuda".
+  std::vector<std::string> implementations;
 };
 
 struct DeviceRequest {

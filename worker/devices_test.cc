@@ -86,6 +86,11 @@ TEST(DevicesTest, AskingForTheCpuDoesNotLookForGpus) {
   EXPECT_EQ(found->devices[0].threads, 3);
   EXPECT_EQ(found->devices[0].dispatch, "scalar");
   EXPECT_EQ(found->devices[0].numerics_class.substr(0, 11), "cpu/scalar/");
+  EXPECT_EQ(found->devices[0].implementations, std::vector<std::string>{"scalar"});  // Forced: no other.
+  request.dispatch = "auto";
+  const std::vector<std::string> all = FindDevices(request)->devices[0].implementations;
+  EXPECT_EQ(all.back(), "scalar");
+  EXPECT_EQ(all.front(), FindDevices(request)->devices[0].dispatch);
   EXPECT_EQ(found->gpu_note, "");
 }
 

@@ -41,6 +41,7 @@ struct OpenRound {
 struct PendingRun {
   LeaseId lease;
   OpenRound round;
+  std::string implementation;
   Interval rest;  // From the first index not reported yet to the end that holds.
   bool sent = false;
   absl::Time cancel_by = absl::InfiniteFuture();  // Set once it is cancelled.
@@ -166,7 +167,7 @@ class Executor::Loop {
         Send({.kind = FrameKind::kOpen, .text = run.round.workload, .bytes = run.round.payload});
         open_ = run.round;
       }
-      Send({.kind = FrameKind::kRun, .lease = run.lease, .interval = run.rest});
+      Send({.kind = FrameKind::kRun, .lease = run.lease, .interval = run.rest, .text = run.implementation});
       run.sent = true;
       speak_by_ = AwakeNow() + options_.silence_limit;
     }
@@ -357,10 +358,12 @@ Executor::~Executor() {
   close(wake_fd_);
 }
 
-void Executor::Run(LeaseId lease, RoundKey round, std::string workload, std::string round_payload, Interval interval) {
+void Executor::Run(LeaseId lease, RoundKey round, std::string workload, std::string round_payload, Interval interval,
+                   std::string implementation) {
   PendingRun run;
   run.lease = lease;
   run.round = {round, std::move(workload), std::move(round_payload)};
+  run.implementation = std::move(implementation);
   run.rest = interval;
   Post([run = std::move(run)](Loop& loop) mutable { loop.Add(std::move(run)); });
 }

@@ -5,9 +5,10 @@
 // two at a time and with no lock held: they may call Run, Shrink and Cancel, but must return soon, since meanwhile
 // nobody reads from the child. All methods but Stop are thread-safe and return at once.
 //
-// Runs are computed one at a time, in the order asked for. Each gets exactly one OnRunOver, whatever happens, after its
-// last OnSlice. Its slices are consecutive, disjoint and inside what the run then was; an executor that reports
-// anything else is killed like one that crashed.
+// A run may name one of the device's implementations (CPU code paths); the child keeps a runner for each that it was
+// asked for. Runs are computed one at a time, in the order asked for. Each gets exactly one OnRunOver, whatever
+// happens, after its last OnSlice. Its slices are consecutive, disjoint and inside what the run then was; an executor
+// that reports anything else is killed like one that crashed.
 #pragma once
 
 #include <sys/types.h>
@@ -82,8 +83,9 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
 
   // `lease` is of no run that is not over. The round is opened if it is another one than the open one. Until the child
-  // is ready the run waits. After Stop: ignored.
-  void Run(LeaseId lease, RoundKey round, std::string workload, std::string round_payload, Interval interval);
+  // is ready the run waits. After Stop: ignored. `implementation` is one of the device's; empty: the default.
+  void Run(LeaseId lease, RoundKey round, std::string workload, std::string round_payload, Interval interval,
+           std::string implementation = "");
   // Both are ignored when the run is over. Of a run that waits, anything can be taken back.
   void Shrink(LeaseId lease, uint64_t end);
   void Cancel(LeaseId lease);

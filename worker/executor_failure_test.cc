@@ -97,8 +97,8 @@ TEST_F(ExecutorFailureTest, AChildThatExitsAtOnceFailsTheWaitingRunAndIsTriedAga
 TEST_F(ExecutorFailureTest, AChildOfAnotherVersionIsRefused) {
   Start(HangingOptions("old-hello"));
   EXPECT_EQ(events_.WaitFor("died"),
-            "died: The executor of cpu 0 was ended: it speaks version 99 of the protocol; this program speaks 1. "
-            "Install one version of Potluck.");
+            absl::StrCat("died: The executor of cpu 0 was ended: it speaks version 99 of the protocol; this program ",
+                         "speaks ", kExecutorProtocolVersion, ". Install one version of Potluck."));
 }
 
 TEST_F(ExecutorFailureTest, AChildThatWritesGarbageIsRefused) {

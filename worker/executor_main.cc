@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <deque>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
@@ -124,7 +125,7 @@ class Child {
     while (true) {
       const Frame order = NextOrder();
       if (order.kind == FrameKind::kOpen) {
-        opened_ = Open(order.text, order.bytes);
+        Open(order.text, order.bytes);
       } else {
         Run(order);
       }
@@ -198,16 +199,47 @@ class Child {
     return order;
   }
 
-  Status Open(const std::string& workload, const std::string& payload) {
-    if (runner_ == nullptr || workload != workload_) {
-      // First the old one: both may not fit in the device's memory.
-      runner_.reset();
-      Result<std::unique_ptr<Runner>> made = factory_.make(workload, arguments_.device);
+  // The device's own name for how it computes when nothing else is asked for.
+  std::string DefaultImplementation() const {
+    return arguments_.device.kind == "cpu" ? arguments_.device.dispatch : arguments_.device.kind;
+  }
+
+  // The runners open the round when they are first needed. Those of other implementations go: all together may not fit
+  // in the device's memory.
+  void Open(const std::string& workload, const std::string& payload) {
+    std::erase_if(runners_,
+                  [&](const auto& runner) { return workload != workload_ || runner.first != DefaultImplementation(); });
+    for (auto& [implementation, runner] : runners_) runner.has_round = false;
+    workload_ = workload;
+    payload_ = payload;
+    is_open_ = true;
+  }
+
+  // The runner of an implementation, with the round open.
+  Result<Runner*> RunnerFor(const std::string& wanted) {
+    if (!is_open_) return Status::Error("A run was asked for before a round was opened.");
+    const std::string implementation = wanted.empty() ? DefaultImplementation() : wanted;
+    OpenRunner& open = runners_[implementation];
+    if (open.runner == nullptr) {
+      DeviceSpec device = arguments_.device;
+      if (device.kind == "cpu") {
+        device.dispatch = implementation;
+      } else if (implementation != device.kind) {
+        return Status::Error(
+            absl::StrCat("implementation is \"", implementation, "\"; allowed on this device: ", device.kind, "."));
+      }
+      Result<std::unique_ptr<Runner>> made = factory_.make(workload_, device);
       if (!made.ok()) return made.status();
-      runner_ = *std::move(made);
-      workload_ = workload;
+      // The default one's was at the start.
+      const Status tested = implementation == DefaultImplementation() ? Status() : (*made)->SelfTest();
+      if (!tested.ok()) return tested;
+      open.runner = *std::move(made);
     }
-    return runner_->Open(payload);
+    if (!open.has_round) {
+      if (Status status = open.runner->Open(payload_); !status.ok()) return status;
+      open.has_round = true;
+    }
+    return open.runner.get();
   }
 
   void Run(const Frame& order) {
@@ -216,7 +248,8 @@ class Child {
       MutexLock lock(&mutex_);
       control = control_;
     }
-    Status status = opened_;
+    const Result<Runner*> runner = RunnerFor(order.text);
+    Status status = runner.ok() ? Status() : runner.status();
     Status too_large;
     if (status.ok()) {
       const auto report = [&](Interval interval, std::string_view payload, double busy_seconds) {
@@ -233,7 +266,7 @@ class Child {
               .seconds = busy_seconds,
               .bytes = std::string(payload)});
       };
-      status = runner_->Run(order.interval, *control, {.slice_seconds = arguments_.slice_seconds}, report);
+      status = (*runner)->Run(order.interval, *control, {.slice_seconds = arguments_.slice_seconds}, report);
     }
     MutexLock lock(&mutex_);
     control_ = nullptr;
@@ -244,9 +277,14 @@ class Child {
 
   const Arguments arguments_;
   const RunnerFactory& factory_;
-  std::unique_ptr<Runner> runner_;  // These three: the main thread's.
-  std::string workload_;
-  Status opened_ = Status::Error("A run was asked for before a round was opened.");
+  struct OpenRunner {
+    std::unique_ptr<Runner> runner;
+    bool has_round = false;
+  };
+  // The main thread's.
+  std::map<std::string, OpenRunner> runners_;  // By implementation.
+  std::string workload_, payload_;
+  bool is_open_ = false;
   Mutex write_mutex_;
   Mutex mutex_ ABSL_ACQUIRED_BEFORE(write_mutex_);
   CondVar ordered_;

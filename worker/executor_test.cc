@@ -109,6 +109,28 @@ TEST_F(ExecutorTest, ARunnersFailureFailsItsRunWithItsSentence) {
   EXPECT_TRUE(events_.Starting("died").empty());
 }
 
+TEST_F(ExecutorTest, ARunIsComputedByTheImplementationThatItNames) {
+  Start(Options());
+  Run({1, 1}, "good", {0, 1});
+  EXPECT_EQ(events_.WaitFor("slice"), "slice 1.1 [0, 1) good/0");
+  Run({1, 2}, "good", {1, 2}, kRound, "other");
+  EXPECT_EQ(events_.WaitFor("slice"), "slice 1.2 [1, 2) other good/1");
+  Run({1, 3}, "good", {2, 3}, kRound, "fake");  // The default, by its name.
+  EXPECT_EQ(events_.WaitFor("slice"), "slice 1.3 [2, 3) good/2");
+  Run({1, 4}, "next", {3, 4}, kOtherRound, "other");
+  EXPECT_EQ(events_.WaitFor("slice"), "slice 1.4 [3, 4) other next/3");
+  Run({1, 5}, "next", {4, 5}, kOtherRound);
+  EXPECT_EQ(events_.WaitFor("slice"), "slice 1.5 [4, 5) next/4");
+  EXPECT_TRUE(events_.Starting("died").empty());
+}
+
+TEST_F(ExecutorTest, AnImplementationThatFailsItsSelfTestFailsItsRunsOnly) {
+  Start(Options());
+  Run(kLease, "good", {0, 1}, kRound, "sick");
+  EXPECT_EQ(events_.WaitFor("over"), "over 1.1 INTERNAL: 2 + 2 is 5 on this device.");
+  ExpectWorks();
+}
+
 TEST_F(ExecutorTest, ADeviceThatFailsItsSelfTestComputesNothing) {
   Start(Options("sick"));
   Run(kLease, "good", {0, 5});
@@ -197,6 +219,14 @@ class Adder : public Recorder {
   nqueens::Counts total;  // Read it after Stop.
 };
 
+TEST(ExecutorRealTest, ACodePathThatIsNotThereIsASentence) {
+  Adder events;
+  absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(Options("auto"), events);
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  (*executor)->Run(kLease, kRound, "nqueens", nqueens::Encode(nqueens::Spec{8, 1, 3}), {0, 1}, "abacus");
+  EXPECT_EQ(events.WaitFor("over 1.1").substr(0, 52), "over 1.1 INTERNAL: dispatch is \"abacus\"; allowed: au");
+}
+
 TEST(ExecutorRealTest, TheCpuRunnerCountsEightQueens) {
   auto planner = MakePlanner("nqueens", nqueens::Encode(nqueens::Spec{8}));
   ASSERT_TRUE(planner.ok()) << planner.status().message();
@@ -207,7 +237,7 @@ TEST(ExecutorRealTest, TheCpuRunnerCountsEightQueens) {
   absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(Options("auto"), events);
   ASSERT_TRUE(executor.ok()) << executor.status();
   (*executor)->Run(kLease, kRound, "nqueens", (*round)->payload, {0, size / 2});
-  (*executor)->Run(kNextLease, kRound, "nqueens", (*round)->payload, {size / 2, size});
+  (*executor)->Run(kNextLease, kRound, "nqueens", (*round)->payload, {size / 2, size}, "scalar");
   EXPECT_EQ(events.WaitFor("over 1.1"), "over 1.1 OK");
   EXPECT_EQ(events.WaitFor("over 1.2"), "over 1.2 OK");
   (*executor)->Stop();

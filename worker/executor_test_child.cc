@@ -31,10 +31,10 @@ namespace {
 //   gate:K    waits until it is shrunk or cancelled, then goes on,
 //   skip:K    leaves that index out,
 //   lose:K    ends as if it had reached the end.
-// "bad" cannot be opened.
+// "bad" cannot be opened. `label` stands before each result.
 class FakeRunner : public Runner {
  public:
-  explicit FakeRunner(const std::string& mode) : mode_(mode) {}
+  FakeRunner(const std::string& mode, const std::string& label) : mode_(mode), label_(label) {}
 
   Status SelfTest() override {
     if (mode_ == "hang-at-start") Hang();
@@ -62,7 +62,7 @@ class FakeRunner : public Runner {
       }
       const uint64_t end = control.Claim(begin, begin + 1);
       if (end == begin) break;
-      sink({begin, end}, payload_ + "/" + std::to_string(begin), 0.5);
+      sink({begin, end}, label_ + payload_ + "/" + std::to_string(begin), 0.5);
       begin = end;
     }
     return Status();
@@ -70,6 +70,7 @@ class FakeRunner : public Runner {
 
  private:
   std::string mode_;
+  std::string label_;
   std::string payload_;
   std::string action_;
   uint64_t at_ = 0;
@@ -114,8 +115,9 @@ int Main(const std::vector<std::string>& args) {
   }
   RunnerFactory factory;
   factory.workloads = {"fake"};
-  factory.make = [mode](std::string_view, const DeviceSpec&) -> Result<std::unique_ptr<Runner>> {
-    return std::unique_ptr<Runner>(std::make_unique<FakeRunner>(mode));
+  factory.make = [mode](std::string_view, const DeviceSpec& device) -> Result<std::unique_ptr<Runner>> {
+    const std::string label = device.dispatch == mode ? "" : device.dispatch + " ";  // Another implementation.
+    return std::unique_ptr<Runner>(std::make_unique<FakeRunner>(device.dispatch, label));
   };
   return ExecutorMain(args, factory);
 }

@@ -116,8 +116,9 @@ class ExecutorTest : public ::testing::Test {
     ASSERT_TRUE(executor.ok()) << executor.status();
     executor_ = *std::move(executor);
   }
-  void Run(LeaseId lease, const std::string& payload, Interval interval, RoundKey round = kRound) {
-    executor_->Run(lease, round, "fake", payload, interval);
+  void Run(LeaseId lease, const std::string& payload, Interval interval, RoundKey round = kRound,
+           const std::string& implementation = "") {
+    executor_->Run(lease, round, "fake", payload, interval, implementation);
   }
   // That a good run works now.
   void ExpectWorks() {

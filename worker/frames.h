@@ -23,7 +23,7 @@
 
 namespace potluck {
 
-inline constexpr uint64_t kExecutorProtocolVersion = 1;
+inline constexpr uint64_t kExecutorProtocolVersion = 2;
 // Of everything after the length. A round's payload is at most 1 MiB, a slice's at most 4 MiB.
 inline constexpr size_t kMaxFrameBytes = size_t{8} << 20;
 // What `text` and `bytes` may have together.
@@ -39,7 +39,7 @@ enum class FrameKind : uint8_t {
   kError = 6,    // text: why the child gives up. The last frame.
   // From the parent. kShrink and kCancel of a run that is over are ignored.
   kOpen = 16,    // text: workload, bytes: the round's payload. Replaces the open round; a failure fails the next run.
-  kRun = 17,     // lease, interval.
+  kRun = 17,     // lease, interval, text: the implementation to compute by, empty: the device's default.
   kShrink = 18,  // lease, number: the new end.
   kCancel = 19,  // lease.
 };

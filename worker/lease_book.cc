@@ -90,6 +90,7 @@ LeaseBook::Actions LeaseBook::Apply(const ExchangeRequest& sent, const ExchangeR
     lease.id = grant.lease;
     lease.round = grant.round;
     lease.slot = grant.slot;
+    lease.implementation = grant.implementation;
     lease.next = grant.interval.begin;
     lease.end = grant.interval.end;
     leases_.push_back(lease);

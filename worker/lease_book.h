@@ -26,7 +26,8 @@ class LeaseBook {
     LeaseId id;
     RoundKey round;
     uint32_t slot = 0;
-    uint64_t next = 0;  // First index without a result.
+    std::string implementation;  // As its grant named it.
+    uint64_t next = 0;           // First index without a result.
     uint64_t end = 0;
     uint64_t shrunk_to = std::numeric_limits<uint64_t>::max();
     bool started = false;

@@ -187,7 +187,8 @@ void Session::KeepBusy() {
     book_.Started(lease->id);
     slot->running_ = lease->id;
     slot->round_ = lease->round;
-    slot->executor_->Run(lease->id, lease->round, round->workload, round->payload, {lease->next, lease->end});
+    slot->executor_->Run(lease->id, lease->round, round->workload, round->payload, {lease->next, lease->end},
+                         lease->implementation);
   }
   if (!book_.leases().empty()) busy_at_ = MonotonicNow();
   if (book_.draining()) return;

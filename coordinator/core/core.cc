@@ -71,9 +71,8 @@ absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox)
   if (const auto known = worker_by_installation_.find(request.installation);
       known != worker_by_installation_.end() && quarantined_.contains(known->second)) {
     return absl::PermissionDeniedError(
-        absl::StrCat("worker ", request.name,
-                     " is quarantined: it sent impossible results; check that machine's memory "
-                     "and GPU, then restart the coordinator to let it in again"));
+        absl::StrCat("worker ", request.name, " is quarantined: ", quarantined_.at(known->second).reason,
+                     "; check that machine's memory and GPU, then let it in again with `potluck workers pardon`"));
   }
   const auto [worker, is_new] = worker_by_installation_.try_emplace(request.installation);
   if (is_new) worker->second = WorkerId{++last_worker_};
@@ -102,8 +101,11 @@ absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox)
   session.joined = request;
   session.worker = worker->second;
   session.heard = now.monotonic;
-  scheduler_.AddSession(now.monotonic, request.session, request.devices.size(), request.ends_at,
-                        request.metered ? 3 * options_.metered_interval : absl::ZeroDuration());
+  WorkerInfo info{worker->second, {}, request.ends_at};
+  if (request.metered) info.lease_time = 3 * options_.metered_interval;
+  for (const DeviceInfo& device : request.devices)
+    info.slots.push_back({device.numerics_class, device.implementations});
+  scheduler_.AddSession(now.monotonic, request.session, std::move(info));
   outbox.log.push_back(absl::StrCat("worker ", request.name, " joined with ", request.devices.size(), " device(s)"));
   Wake(now, outbox);
   return absl::OkStatus();
@@ -214,10 +216,12 @@ SliceAnswer Core::CheckSlice(const ReportedSlice& slice) const {
 
 void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, Outbox& outbox) {
   std::map<JobId, std::pair<std::vector<Fact>, Append>> by_job;  // No transaction crosses jobs.
+  std::vector<FinishedTrial> finished;
+  std::erase_if(session.trials, [this](const auto& trial) { return !scheduler_.IsTrial(trial.first); });
   for (ReportedSlice& reported : request.slices) {
     SliceAnswer answer = CheckSlice(reported);
     Acceptance acceptance = Acceptance::kClosed;
-    if (answer.verdict == SliceVerdict::kCommitted) {
+    if (answer.verdict == SliceVerdict::kCommitted && !TakeTrialSlice(session, reported, answer, finished)) {
       acceptance = scheduler_.Accept(reported.round, reported.interval, reported.lease);
       if (acceptance == Acceptance::kClosed) answer.verdict = SliceVerdict::kClosed;
     }
@@ -246,28 +250,18 @@ void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, O
     ++session.appends;
     Send(outbox, std::move(batch.first), std::move(batch.second));
   }
-  // A copy: a strike may end the session.
-  const std::vector<SliceAnswer> answers = session.reply.answers;
-  for (const SliceAnswer& answer : answers) {
-    if (answer.verdict == SliceVerdict::kInvalid) Strike(request.session, answer.message, outbox);
+  for (const SliceAnswer& answer : session.reply.answers) {
+    if (answer.verdict == SliceVerdict::kInvalid) Strike(now, request.session, answer.message, outbox);
   }
+  for (const FinishedTrial& trial : finished) TrialFinished(now, trial, outbox);
 }
 
-void Core::Strike(SessionId id, const std::string& sentence, Outbox& outbox) {
-  const auto it = sessions_.find(id);
-  if (it == sessions_.end()) return;
-  Session& session = it->second;
+void Core::Strike(Instant now, SessionId id, const std::string& sentence, Outbox& outbox) {
+  Session& session = sessions_.at(id);
   outbox.log.push_back(absl::StrCat("refused a slice of worker ", session.joined.name, ": ", sentence));
-  if (++session.refused == kStrikes) quarantined_.insert(session.worker);
-}
-
-// What it handed in so far is done again by others.
-void Core::Quarantine(SessionId id, Outbox& outbox) {
-  const Session& session = sessions_.at(id);
-  outbox.log.push_back(absl::StrCat("worker ", session.joined.name, " is quarantined after ", kStrikes,
-                                    " impossible slices; what it handed in of unfinished jobs is done again"));
-  for (auto& [job_id, job] : jobs_) DistrustSlices(job, session.worker, outbox);
-  RemoveSession(id, absl::PermissionDeniedError("this worker is quarantined: it sent impossible results"), outbox);
+  if (++session.refused == kStrikes) {
+    Condemn(now, session.worker, absl::StrCat("it sent ", kStrikes, " impossible results"), outbox);
+  }
 }
 
 void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
@@ -278,7 +272,7 @@ void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
     if (session.call) Answer(session, outbox, session.append_failure);
     return;
   }
-  if (quarantined_.contains(session.worker)) return Quarantine(id, outbox);
+  if (quarantined_.contains(session.worker)) return;  // It is about to end.
   if (!session.connected) return;  // Nobody would hear the answer; the same seq sent again comes here once more.
   if (session.drain) session.report.draining = true;
   session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);
@@ -330,6 +324,7 @@ Outbox Core::CallLost(Instant now, CallId call) {
 }
 
 void Core::Wake(Instant now, Outbox& outbox) {
+  RemoveCondemned(outbox);
   // Orders given to one may concern others (a tail to give up), who are then woken too.
   for (std::vector<SessionId> woken = scheduler_.TakeWakeups(); !woken.empty(); woken = scheduler_.TakeWakeups()) {
     for (const SessionId id : woken) {
@@ -407,6 +402,7 @@ SliceVerdict Core::SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdic
                                         ToString(fact.key.job), ": worker ", worker_names_[fact.worker],
                                         " reports another result than was counted"));
       Send(outbox, {SliceDisagreed{fact.key, fact.interval, fact.digest, fact.worker, now.wall}}, Append{});
+      if (job != nullptr) CheckContested(*job, fact, outbox);
       return SliceVerdict::kDisagreement;
     case Verdict::kOverlap:
       return SliceVerdict::kOverlap;
@@ -415,12 +411,14 @@ SliceVerdict Core::SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdic
   }
   if (job == nullptr || job->key() != fact.key || !job->round) return SliceVerdict::kCommitted;
   scheduler_.Committed(slice.session, slice.slot, fact.key, fact.interval, fact.busy_seconds);
+  if (job->rebuilds > 0) job->committed_meanwhile.push_back(fact);
   if (const absl::Status merged = MergeSlice(*job, fact, worker_names_[fact.worker]); !merged.ok()) {
     End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
   }
-  // It was on its way to the store when its worker was quarantined.
-  if (quarantined_.contains(fact.worker) && !sessions_.contains(slice.session)) {
-    DistrustSlices(*job, fact.worker, outbox);
+  if (quarantined_.contains(fact.worker)) {
+    DistrustSlices(*job, fact.worker, outbox);  // It was on its way to the store when its worker was found wrong.
+  } else if (job->submitted.verify > 0) {
+    CheckIfDrawn(*job, fact, scheduler_.WayOf(slice.session, slice.slot));
   }
   return SliceVerdict::kCommitted;
 }
@@ -489,6 +487,16 @@ std::vector<WorkerView> Core::Workers(Instant now) const {
     view.refused_slices = session.refused;
     view.draining = session.report.draining || session.drain;
     view.connected = session.connected;
+    views.push_back(std::move(view));
+  }
+  for (const auto& [installation, worker] : worker_by_installation_) {
+    const auto it = quarantined_.find(worker);
+    if (it == quarantined_.end() || !it->second.is_stored) continue;
+    WorkerView view;
+    view.name = worker_names_.at(worker);
+    view.installation = installation;
+    view.connected = false;
+    view.quarantined = it->second.reason;
     views.push_back(std::move(view));
   }
   return views;

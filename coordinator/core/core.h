@@ -5,7 +5,8 @@
 // drives the same class with a variable as its clock. Not thread-safe.
 //
 // Walk of a slice: Exchange -> Planner::Check -> Scheduler::Accept -> Outbox::appends -> (store) -> Stored ->
-// Planner::Merge, Scheduler::Committed -> Outbox::exchanges. Nothing is acknowledged before it is stored.
+// Planner::Merge, Scheduler::Committed -> Outbox::exchanges. Nothing is acknowledged before it is stored; but slices of
+// trials (scheduler/trials.h), which are compared (checks.h) and not counted: those are in memory only.
 #pragma once
 
 #include <functional>
@@ -37,8 +38,9 @@ class Core {
   // ---- Start: takes over what is stored. Call before anything else; then, for each job's key in the outbox's
   // `rebuilds`, read its slices and call Rebuild.
   Outbox Recover(Instant now, const StoreContents& contents);
-  // All committed slices of an open round, read from the store.
-  Outbox Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices);
+  // All committed slices of an open round, and which of them were verified, read from the store.
+  Outbox Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices,
+                 const std::vector<SliceVerified>& verifications);
 
   // ---- Workers
   // PermissionDenied for a quarantined installation. The answer is complete: joining is not stored, but the name is.
@@ -48,6 +50,8 @@ class Core {
   Outbox CallLost(Instant now, CallId call);
   // The worker is asked to finish what it computes and leave. NotFound for an unknown name.
   absl::Status Drain(const std::string& worker_name, Outbox& outbox, Instant now);
+  // Quarantined workers of that name may join again; answered in `requests`. NotFound if there is none.
+  Outbox Pardon(Instant now, CallId call, const std::string& worker_name);
   // A revoked token's sessions end.
   Outbox DropSessionsOf(Instant now, TokenId token);
 
@@ -112,6 +116,17 @@ class Core {
     bool no_wait = false;
     bool parked = false;  // Nothing to say yet: `call` is held until `hold_until`.
     absl::Time hold_until;
+    std::map<LeaseId, std::vector<Part>> trials;  // What it has reported of them.
+  };
+  struct FinishedTrial {
+    RoundKey key;
+    TrialSlice slice;  // The last one.
+    WorkerId worker{};
+    std::vector<Part> parts;  // Ascending.
+  };
+  struct Quarantined {
+    std::string reason;
+    bool is_stored = false;  // Not shown before.
   };
   struct SliceOnItsWay {
     SessionId session{};
@@ -136,13 +151,34 @@ class Core {
   void Unpark(Session& session);
   void TakeSlices(Instant now, Session& session, ExchangeRequest& request, Outbox& outbox);
   SliceAnswer CheckSlice(const ReportedSlice& slice) const;
+  // True if the slice is a trial's, and then it is dealt with.
+  bool TakeTrialSlice(Session& session, ReportedSlice& reported, SliceAnswer& answer,
+                      std::vector<FinishedTrial>& finished);
+  void KnownAnswerFinished(Instant now, Job& job, const FinishedTrial& trial, const std::string& result,
+                           Outbox& outbox);
+  void CheckFinished(Instant now, Job& job, const FinishedTrial& trial, std::string result, Outbox& outbox);
+  void TrialFinished(Instant now, const FinishedTrial& trial, Outbox& outbox);
+  // Somebody, too late, found something else than was counted: where a job is verified at all, this slice is checked.
+  void CheckContested(Job& job, const SliceCommitted& other, Outbox& outbox);
+  void CheckIfDrawn(Job& job, const SliceCommitted& slice, const Way& way);
+  void Disagreed(Instant now, Job& job, CheckId id, Outbox& outbox);
+  void StoreVerified(Instant now, Job& job, CheckId id, Outbox& outbox);
+  void ForgetCheck(Job& job, CheckId id);
+  void RebuildChecks(Job& job, const std::vector<SliceCommitted>& slices,
+                     const std::vector<SliceVerified>& verifications);
+  std::string WaitingFor(const Job& job) const;
   void SlicesStored(Instant now, Append& append, const absl::Status& status, const std::vector<Verdict>& verdicts,
                     Outbox& outbox);
   SliceVerdict SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdict, Outbox& outbox);
   void FinishExchange(Instant now, SessionId id, Outbox& outbox);
-  void Quarantine(SessionId id, Outbox& outbox);
+  // The worker was found wrong. Its sessions end with the event that is being dealt with.
+  void Condemn(Instant now, WorkerId worker, const std::string& reason, Outbox& outbox);
+  void RemoveCondemned(Outbox& outbox);
+  void ForgetRunsOf(Job& job, WorkerId worker);
   void DistrustSlices(Job& job, WorkerId worker, Outbox& outbox);
-  void Strike(SessionId id, const std::string& sentence, Outbox& outbox);
+  void StartRetraction(Instant now, Job& job, const std::vector<Interval>& intervals, const std::string& reason,
+                       std::optional<CallId> call, Outbox& outbox);
+  void Strike(Instant now, SessionId id, const std::string& sentence, Outbox& outbox);
   void RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox);
   void Wake(Instant now, Outbox& outbox);
   void DeleteOldJobs(Instant now, Outbox& outbox);
@@ -169,12 +205,14 @@ class Core {
   std::map<std::string, WorkerId> worker_by_installation_;
   std::map<WorkerId, std::string> worker_names_;
   std::map<WorkerId, std::vector<WorkerDescribed>> worker_history_;  // What it said of itself, ascending by time.
-  std::set<WorkerId> quarantined_;
+  std::map<WorkerId, Quarantined> quarantined_;
+  std::vector<WorkerId> condemned_;  // Whose sessions are to end.
   std::map<uint64_t, Append> appends_;
   std::multimap<absl::Time, std::function<void(Instant, Outbox&)>> later_;  // Monotonic.
   uint64_t next_append_ = 1;
   uint64_t last_job_ = 0;
   uint64_t last_worker_ = 0;
+  uint64_t last_check_ = 0;
 };
 
 }  // namespace potluck

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "coordinator/core/core.h"
 
 namespace potluck {
@@ -96,13 +97,18 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
 }
 
 void Core::OpenRound(Job& job, IntervalSet committed) {
-  scheduler_.OpenRound(job.key(), job.round->plan, std::move(committed), job.share());
+  job.known = job.planner->KnownAnswers();
+  std::vector<Interval> known;
+  for (const Part& answer : job.known) known.push_back(answer.interval);
+  scheduler_.OpenRound(job.key(), job.round->plan, std::move(committed), job.share(), std::move(known));
 }
 
 // Called whenever all of the open round may be committed: goes on to the next round, or ends the job.
 void Core::Advance(Instant now, Job& job, Outbox& outbox) {
   if (job.ending || job.ended || !job.round) return;
-  if (job.distrusts > 0 || job.retractions_on_their_way > 0 || job.rebuilding) return;  // Not complete after all.
+  if (job.distrusts > 0 || job.retractions_on_their_way > 0 || job.rebuilds > 0) return;  // Not complete after all.
+  const bool lost_checks_are_done = options_.scheduler.defect == SchedulerDefect::kLostCheckCountsAsDone;
+  if (!job.checks.empty() && !(lost_checks_are_done && !scheduler_.HasChecks(job.key()))) return;
   const std::string state = job.planner->State();
   Result<std::optional<Round>> next = job.planner->NextRound();
   if (!next.ok()) return End(now, job, JobOutcome::kFailed, next.status().message(), std::nullopt, outbox);
@@ -110,6 +116,12 @@ void Core::Advance(Instant now, Job& job, Outbox& outbox) {
   scheduler_.CloseRound(job.key());
   job.round.reset();
   job.merged.Clear();
+  job.checks.clear();
+  job.check_at.clear();
+  job.must_check.Clear();
+  job.verified.Clear();
+  job.verified_slices = 0;
+  job.verified_cost = 0;
   const JobId id = job.submitted.job;
   const Round& round = **next;
   const RoundOpened opened{{id, round.number}, round.plan->Size(), round.durability, state, now.wall};
@@ -129,8 +141,10 @@ void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& mes
   if (job.ending || job.ended) return;
   job.ending = true;
   const JobId id = job.submitted.job;
+  const std::string events = absl::StrJoin(job.events, "; ");
   const JobEnded ended{
-      id, outcome, job.planner->Summary(), message, EncodeContributions(Describe(job).contributions), now.wall};
+      id,      outcome, job.planner->Summary(), message.empty() ? events : message, EncodeContributions(Describe(job)),
+      now.wall};
   Append append;
   append.call = call;
   append.job = id;
@@ -144,6 +158,8 @@ void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& mes
     job_then->planner.reset();  // A round's tables may be large, and nothing is merged any more.
     job_then->round.reset();
     job_then->merged.Clear();
+    job_then->checks.clear();
+    job_then->check_at.clear();
     later.ended_jobs.push_back(id);
   };
   SendUntilStored(outbox, {ended}, std::move(append));
@@ -245,17 +261,30 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, const std::vector<I
     Refuse(outbox, call, job == nullptr ? NoSuchJob(key.job) : HasEnded(key.job), key.job);
     return outbox;
   }
+  StartRetraction(now, *job, intervals, reason, call, outbox);
+  return outbox;
+}
+
+void Core::StartRetraction(Instant now, Job& job, const std::vector<Interval>& intervals, const std::string& reason,
+                           std::optional<CallId> call, Outbox& outbox) {
+  const RoundKey key = job.key();
   Append append;
   append.call = call;
   append.job = key.job;
-  ++job->retractions_on_their_way;
+  ++job.retractions_on_their_way;
   append.then = [this, key, intervals](Instant, Outbox& later, const std::vector<Verdict>& verdicts) {
     Job& job_then = jobs_.at(key.job);
     --job_then.retractions_on_their_way;
-    job_then.rebuilding = true;
+    ++job_then.rebuilds;
     for (size_t i = 0; i < intervals.size(); ++i) {
       // What is not committed with exactly these bounds (any more) stays as it is.
-      if (verdicts[i] == Verdict::kStored) scheduler_.Retract(key, intervals[i]);
+      if (verdicts[i] != Verdict::kStored) continue;
+      const auto check = job_then.check_at.find(intervals[i].begin);
+      if (check != job_then.check_at.end()) ForgetCheck(job_then, check->second);
+      const auto is_it = [&](const SliceCommitted& slice) { return slice.interval == intervals[i]; };
+      std::erase_if(job_then.committed_meanwhile, is_it);
+      std::erase(job_then.verified_meanwhile, intervals[i]);
+      scheduler_.Retract(key, intervals[i]);
     }
     later.rebuilds.push_back(key);  // Which also goes on with the job, if it waited for this.
   };
@@ -263,11 +292,17 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, const std::vector<I
   for (const Interval interval : intervals) facts.push_back(SliceRetracted{key, interval, reason, now.wall});
   // The job must not end with them, however long the store cannot take that.
   SendUntilStored(outbox, std::move(facts), std::move(append));
-  return outbox;
 }
 
 void Core::DistrustSlices(Job& job, WorkerId worker, Outbox& outbox) {
   if (job.ended || job.ending || !job.round) return;
+  if (options_.scheduler.defect == SchedulerDefect::kWrongSlicesAreKept) {
+    const auto checks = job.checks;
+    for (const auto& [id, check] : checks) {
+      if (check.runs[0].worker == worker) ForgetCheck(job, id);
+    }
+    return;
+  }
   ++job.distrusts;  // It must not end before that is settled.
   outbox.distrusted.push_back({job.key(), worker});
 }
@@ -276,9 +311,13 @@ Outbox Core::RetractDistrusted(Instant now, const Outbox::Distrust& distrust, co
   Job* job = FindJob(distrust.round.job);
   if (job == nullptr) return {};
   --job->distrusts;
-  if (!intervals.empty())
-    return Retract(now, CallId{}, distrust.round, intervals, "the worker sent impossible results");
   Outbox outbox;
+  if (!intervals.empty() && job->round && job->key() == distrust.round && !job->ending) {
+    const auto reason = quarantined_.find(distrust.worker);
+    StartRetraction(now, *job, intervals, reason == quarantined_.end() ? "" : reason->second.reason, std::nullopt,
+                    outbox);
+    return outbox;
+  }
   if (scheduler_.IsComplete(job->key())) Advance(now, *job, outbox);
   return outbox;
 }
@@ -296,6 +335,7 @@ Outbox Core::Recover(Instant now, const StoreContents& contents) {
   for (const WorkerDescribed& description : contents.worker_descriptions) {
     worker_history_[description.worker].push_back(description);
   }
+  for (const WorkerQuarantined& worker : contents.quarantined) quarantined_[worker.worker] = {worker.reason, true};
   for (const StoredJob& stored : contents.jobs) {
     absl::StatusOr<Job> job = RestoreJob(stored, factory_);
     if (!job.ok()) {  // Its facts stay in the store until it is deleted.
@@ -317,19 +357,36 @@ Outbox Core::Recover(Instant now, const StoreContents& contents) {
   return outbox;
 }
 
-Outbox Core::Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices) {
+Outbox Core::Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices,
+                     const std::vector<SliceVerified>& verifications) {
   Outbox outbox;
   Job* job = FindJob(key.job);
   if (job == nullptr || job->ended || job->ending || !job->round || job->key() != key) return outbox;
-  job->rebuilding = false;
+  if (job->rebuilds > 0) --job->rebuilds;
   ForgetMerged(*job);
-  for (const SliceCommitted& slice : slices) {
-    if (const absl::Status merged = MergeSlice(*job, slice, worker_names_[slice.worker]); !merged.ok()) {
-      End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
-      return outbox;
+  // What was stored after the ledger was read is not in it.
+  for (const std::vector<SliceCommitted>* some : {&slices, &std::as_const(job->committed_meanwhile)}) {
+    for (const SliceCommitted& slice : *some) {
+      if (const absl::Status merged = MergeSlice(*job, slice, worker_names_[slice.worker]); !merged.ok()) {
+        End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
+        return outbox;
+      }
     }
   }
-  if (!scheduler_.IsOpen(key)) OpenRound(*job, job->merged);
+  const bool is_start = !scheduler_.IsOpen(key);
+  if (is_start) OpenRound(*job, job->merged);
+  if (job->rebuilds == 0) {  // Else more was retracted since, and what was read is about to be read again.
+    RebuildChecks(*job, slices, verifications);
+    job->committed_meanwhile.clear();
+    job->verified_meanwhile.clear();
+  }
+  std::vector<Interval> wrong;  // The last coordinator could not retract these any more.
+  for (const SliceCommitted& slice : slices) {
+    if (is_start && quarantined_.contains(slice.worker)) wrong.push_back(slice.interval);
+  }
+  if (!wrong.empty()) {
+    StartRetraction(now, *job, wrong, "their worker is quarantined", std::nullopt, outbox);
+  }
   if (scheduler_.IsComplete(key)) Advance(now, *job, outbox);
   Wake(now, outbox);
   return outbox;
@@ -363,6 +420,7 @@ std::optional<JobView> Core::Find(JobId id) const {
   const Job& job = it->second;
   JobView view = Describe(job);
   view.rate = scheduler_.Rate(id);
+  view.waiting_for = WaitingFor(job);
   for (const auto& [session, unused] : sessions_) view.workers += scheduler_.SessionRate(session, id) > 0 ? 1 : 0;
   return view;
 }

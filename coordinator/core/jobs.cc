@@ -1,10 +1,18 @@
 #include "coordinator/core/jobs.h"
 
+#include <algorithm>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
 namespace potluck {
+namespace {
+
+constexpr size_t kMostEvents = 10;
+constexpr char kVerifiedLine[] = "verified";
+
+}  // namespace
 
 JobState Job::state() const {
   if (!ended) return settings.paused ? JobState::kPaused : JobState::kRunning;
@@ -35,9 +43,24 @@ absl::Status MergeSlice(Job& job, const SliceCommitted& slice, const std::string
   return absl::OkStatus();
 }
 
+void CountVerified(Job& job, Interval interval) {
+  if (job.verified.Overlaps(interval)) return;
+  job.verified.Add(interval);
+  ++job.verified_slices;
+  job.verified_cost += job.round->plan->Cost(interval);
+}
+
+void AddEvent(Job& job, const std::string& sentence) {
+  if (job.events.size() == kMostEvents) job.events.pop_back();
+  job.events.push_back(sentence);
+}
+
 void ForgetMerged(Job& job) {
   job.planner->ResetRound();
   job.merged.Clear();
+  job.verified.Clear();
+  job.verified_slices = 0;
+  job.verified_cost = 0;
   // Contributions of earlier rounds cannot be told apart from this one's; only the open round is counted again.
   job.contributions.clear();
 }
@@ -46,10 +69,11 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
   Job job;
   job.submitted = stored.submitted;
   job.settings = stored.settings;
+  job.disagreements = stored.disagreements;
   if (stored.has_ended) {
     job.ended = stored.ended;  // Only what is stored of it is shown from now on.
     job.final_view.size = stored.rounds.empty() ? 0 : stored.rounds.back().size;
-    job.final_view.contributions = DecodeContributions(stored.ended.contributions);
+    DecodeContributions(stored.ended.contributions, job.final_view);
     for (const Contribution& one : job.final_view.contributions) {
       job.final_view.committed += one.indices;
       job.final_view.committed_cost += one.cost;
@@ -80,28 +104,38 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
   return job;
 }
 
-std::string EncodeContributions(const std::vector<Contribution>& contributions) {
+std::string EncodeContributions(const JobView& view) {
   std::string text;
-  for (const Contribution& one : contributions) {
+  for (const Contribution& one : view.contributions) {
     absl::StrAppend(&text, one.worker, "\t", one.slices, "\t", one.indices, "\t", one.cost, "\t", one.busy_seconds,
                     "\n");
+  }
+  // Fewer fields than a contribution has: builds that do not know this line pass it over.
+  if (view.verified_slices > 0) {
+    absl::StrAppend(&text, kVerifiedLine, "\t", view.verified_slices, "\t", view.verified_indices, "\t",
+                    view.verified_cost, "\n");
   }
   return text;
 }
 
-std::vector<Contribution> DecodeContributions(const std::string& text) {
-  std::vector<Contribution> contributions;
+void DecodeContributions(const std::string& text, JobView& view) {
   for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::vector<std::string> fields = absl::StrSplit(line, '\t');
+    if (fields.size() == 4 && fields[0] == kVerifiedLine) {
+      const bool is_read = absl::SimpleAtoi(fields[1], &view.verified_slices) &&
+                           absl::SimpleAtoi(fields[2], &view.verified_indices) &&
+                           absl::SimpleAtod(fields[3], &view.verified_cost);
+      if (!is_read) view.verified_slices = view.verified_indices = 0, view.verified_cost = 0;
+      continue;
+    }
     Contribution one;
     if (fields.size() < 5 || !absl::SimpleAtoi(fields[1], &one.slices) || !absl::SimpleAtoi(fields[2], &one.indices) ||
         !absl::SimpleAtod(fields[3], &one.cost) || !absl::SimpleAtod(fields[4], &one.busy_seconds)) {
       continue;
     }
     one.worker = fields[0];
-    contributions.push_back(std::move(one));
+    view.contributions.push_back(std::move(one));
   }
-  return contributions;
 }
 
 JobView Describe(const Job& job) {
@@ -115,12 +149,16 @@ JobView Describe(const Job& job) {
   view.priority = job.settings.priority;
   view.weight = job.settings.weight;
   view.disagreements = job.disagreements;
+  view.verify = job.submitted.verify;
   view.submitted_at = job.submitted.at;
   if (job.round) {
     view.round = job.round->number;
     view.size = job.round->plan->Size();
     view.cost = job.round->plan->Cost({0, view.size});
     view.committed = job.merged.size();
+    view.verified_slices = job.verified_slices;
+    view.verified_indices = job.verified.size();
+    view.verified_cost = job.verified_cost;
     for (const Interval interval : job.merged.Intervals()) view.committed_cost += job.round->plan->Cost(interval);
   }
   if (job.ended) {
@@ -129,6 +167,7 @@ JobView Describe(const Job& job) {
     view.ended_at = job.ended->at;
   } else if (job.planner) {
     view.summary = job.planner->Summary();
+    if (!job.events.empty()) view.message = job.events.back();
   }
   if (!job.contributions.empty()) view.contributions.clear();
   for (const auto& [worker, contribution] : job.contributions) view.contributions.push_back(contribution);

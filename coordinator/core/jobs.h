@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "coordinator/core/checks.h"
 #include "coordinator/core/messages.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "kernels/workload/interval_set.h"
@@ -30,12 +31,27 @@ struct Job {
   IntervalSet merged;                   // Of the open round: what the planner holds.
   size_t distrusts = 0;                 // Workers found wrong whose slices are being looked for.
   size_t retractions_on_their_way = 0;  // To the store.
-  bool rebuilding = false;              // What is merged is to be read anew from the ledger.
+  size_t rebuilds = 0;                  // How often what is merged is yet to be read anew from the ledger.
   bool is_new = false;                  // Submitted, and not stored yet.
   bool ending = false;                  // Its JobEnded is on the way to the store.
   std::optional<JobEnded> ended;
   std::map<WorkerId, Contribution> contributions;
   uint64_t disagreements = 0;
+  std::vector<std::string> events;  // What verification found, a sentence each; the first few and the last.
+
+  // Verification of the open round.
+  std::vector<Part> known;               // Known-answer units.
+  std::map<CheckId, Check> checks;       // Slices to be verified before the round closes.
+  std::map<uint64_t, CheckId> check_at;  // By the begin of their interval.
+  IntervalSet must_check;                // Nobody was believed about these: checked whatever is drawn.
+  IntervalSet verified;
+  uint64_t verified_slices = 0;
+  double verified_cost = 0;
+
+  // While `rebuilds` is not 0: what was stored since, and may have been too late to be read.
+  std::vector<SliceCommitted> committed_meanwhile;
+  std::vector<Interval> verified_meanwhile;
+
   JobView final_view;  // Once it has ended: what was known of it then.
 
   RoundKey key() const { return {submitted.job, round ? round->number : 0}; }
@@ -46,6 +62,12 @@ struct Job {
 // Folds a committed slice in, unless it is there already. Fails on an overflow; the job must then end as failed.
 absl::Status MergeSlice(Job& job, const SliceCommitted& slice, const std::string& worker_name);
 
+// Counts a committed slice as verified, unless it is counted already.
+void CountVerified(Job& job, Interval interval);
+
+// Adds a sentence to the job's events.
+void AddEvent(Job& job, const std::string& sentence);
+
 // Takes the planner back to the round's opening, to be rebuilt from the ledger.
 void ForgetMerged(Job& job);
 
@@ -54,9 +76,9 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
 
 JobView Describe(const Job& job);
 
-// A job's contributions as text, for its JobEnded: a line each, fields between tabs. Lines that are not understood are
-// passed over.
-std::string EncodeContributions(const std::vector<Contribution>& contributions);
-std::vector<Contribution> DecodeContributions(const std::string& text);
+// A job's contributions and how much of it was verified as text, for its JobEnded: a line each, fields between tabs.
+// Lines that are not understood are passed over.
+std::string EncodeContributions(const JobView& view);
+void DecodeContributions(const std::string& text, JobView& view);
 
 }  // namespace potluck

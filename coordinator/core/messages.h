@@ -58,8 +58,13 @@ struct JobView {
   double rate = 0;       // Cost per second by the slots at work now.
   uint32_t workers = 0;  // Sessions at work on it now.
   uint64_t disagreements = 0;
-  std::string summary;  // The workload's own bytes.
-  std::string message;  // Why it failed.
+  double verify = 0;             // Which share is to be verified.
+  uint64_t verified_slices = 0;  // Of the current round, and what they hold.
+  uint64_t verified_indices = 0;
+  double verified_cost = 0;
+  std::string summary;      // The workload's own bytes.
+  std::string message;      // Why it failed, or what verification found.
+  std::string waiting_for;  // One sentence, when verification is what it waits for.
   absl::Time submitted_at, ended_at;
   std::vector<Contribution> contributions;
 };
@@ -74,6 +79,7 @@ struct WorkerView {
   uint64_t refused_slices = 0;
   bool draining = false;
   bool connected = true;
+  std::string quarantined;  // Why; empty: it is not. If it is, it is not at the table.
 };
 
 // What the core wants done; the service does it after each call into the core, in this order.

@@ -46,18 +46,31 @@ void Scheduler::GrantWork(absl::Time now, SessionId id, Session& session, Orders
     }
   }
   // Only some were woken: those served pass it on while there is work.
-  if (orders.granted.size() > granted_before && PickRound() != rounds_.end()) WakeHungry();
+  if (orders.granted.size() > granted_before && HasWork()) WakeHungry();
 }
 
 bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_t slot_index, Orders& orders) {
-  const auto it = PickRound();
+  Slot& slot = session.slots[slot_index];
+  const auto [it, check] = PickWork(now, session, slot);
   if (it == rounds_.end()) return false;
   auto& [key, round] = *it;
-  Slot& slot = session.slots[slot_index];
   const auto speed = slot.speed.find(key.job);
   const bool speed_is_known = speed != slot.speed.end();
   // A slot that nobody has measured gets one small unit, and more once that has told its speed.
-  if (!speed_is_known && !slot.queue.empty()) return false;
+  const auto tells_speed = [this](LeaseId queued) {
+    const std::optional<Trial>& trial = leases_.at(queued).trial;
+    return !trial || trial->check;
+  };
+  if (!speed_is_known && std::any_of(slot.queue.begin(), slot.queue.end(), tells_speed)) return false;
+  if (const std::optional<Trial> known = KnownAnswerDue(slot, key, round)) {
+    AddLease(id, session, slot_index, *it, known->interval, known, orders);
+    return true;
+  }
+  if (check) {
+    const Trial trial{check->id, 0, round.checks.at(check->id).interval, check->implementation};
+    AddLease(id, session, slot_index, *it, trial.interval, trial, orders);
+    return true;
+  }
   double cost = round.plan->ProbeCost();
   if (speed_is_known) {
     const double seconds = UnitSeconds(now, session, slot, key, round);
@@ -67,12 +80,26 @@ bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_
   const Interval within = round.free.front();
   const Interval unit{within.begin, round.plan->Cut(within, cost)};
   if (options_.defect != SchedulerDefect::kGrantStaysFree) TakeFree(round, unit);
+  AddLease(id, session, slot_index, *it, unit, std::nullopt, orders);
+  return true;
+}
 
+LeaseId Scheduler::AddLease(SessionId id, Session& session, uint32_t slot_index, RoundMap::value_type& keyed,
+                            Interval unit, std::optional<Trial> trial, Orders& orders) {
+  auto& [key, round] = keyed;
+  Slot& slot = session.slots[slot_index];
   Job& job = jobs_[key.job];
+  const double cost = round.plan->Cost(unit);
   const double known_speed = SpeedOrMean(slot, key.job);
-  const double seconds = known_speed > 0 ? round.plan->Cost(unit) / known_speed : 1.0;
+  const double seconds = known_speed > 0 ? cost / known_speed : 1.0;
   virtual_now_ = std::max(virtual_now_, job.virtual_time);
   job.virtual_time += seconds / job.share.weight;
+  if (!round.known.empty()) {
+    Tally& tally = slot.tally[key.job];
+    const bool is_known_answer = trial && !trial->check;
+    (is_known_answer ? tally.known : tally.work) += cost;
+    tally.had_known = tally.had_known || is_known_answer;
+  }
 
   Lease lease;
   do {  // An adopted lease may bear any id.
@@ -82,27 +109,58 @@ bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_
   lease.slot = slot_index;
   lease.round = key;
   lease.rest.Add(unit);
-  round.leases.insert(lease.id);
+  (trial ? round.trials : round.leases).insert(lease.id);
+  if (trial && trial->check) {
+    Check& check = round.checks.at(*trial->check);
+    check.lease = lease.id;
+    const auto group = round.waiting.find(check.terms);
+    group->second.erase(*trial->check);
+    if (group->second.empty()) round.waiting.erase(group);
+  }
   slot.queue.push_back(lease.id);
   --slot.free_capacity;
-  orders.granted.push_back({lease.id, key, slot_index, unit});
-  leases_.emplace(lease.id, std::move(lease));
-  return true;
+  Grant grant{lease.id, key, slot_index, unit};
+  // Always named where the device has names for it: a check of the default path looks like any other lease.
+  if (trial) {
+    grant.implementation = trial->implementation;
+  } else if (!slot.info.implementations.empty()) {
+    grant.implementation = slot.info.implementations.front();
+  }
+  orders.granted.push_back(std::move(grant));
+  lease.trial = std::move(trial);
+  const LeaseId granted = lease.id;
+  leases_.emplace(granted, std::move(lease));
+  return granted;
 }
 
-Scheduler::RoundMap::iterator Scheduler::PickRound() {
+bool Scheduler::HasWork() const {
+  return std::any_of(rounds_.begin(), rounds_.end(), [this](const auto& keyed) {
+    const auto& [key, round] = keyed;
+    return !jobs_.at(key.job).share.paused && (!round.free.empty() || !round.waiting.empty());
+  });
+}
+
+std::pair<Scheduler::RoundMap::iterator, std::optional<Scheduler::CheckChoice>> Scheduler::PickWork(
+    absl::Time now, const Session& session, const Slot& slot) {
   auto best = rounds_.end();
   const Job* best_job = nullptr;
+  std::optional<CheckChoice> best_check;
   for (auto it = rounds_.begin(); it != rounds_.end(); ++it) {
     const Job& job = jobs_.at(it->first.job);
-    if (job.share.paused || it->second.free.empty()) continue;
-    if (best_job == nullptr || job.share.priority > best_job->share.priority ||
-        (job.share.priority == best_job->share.priority && job.virtual_time < best_job->virtual_time)) {
-      best = it;
-      best_job = &job;
+    if (job.share.paused) continue;
+    if (best_job != nullptr && job.share.priority < best_job->share.priority) continue;
+    if (best_job != nullptr && job.share.priority == best_job->share.priority &&
+        job.virtual_time >= best_job->virtual_time) {
+      continue;
     }
+    // Checks go before new work: so what waits to be checked never piles up, and a wrong worker is found soon.
+    std::optional<CheckChoice> check = ChooseCheck(now, session, slot, it->first, it->second);
+    if (!check && it->second.free.empty()) continue;
+    best = it;
+    best_job = &job;
+    best_check = std::move(check);
   }
-  return best;
+  return {best, std::move(best_check)};
 }
 
 double Scheduler::UnitSeconds(absl::Time now, const Session& session, const Slot& slot, RoundKey key,
@@ -110,10 +168,14 @@ double Scheduler::UnitSeconds(absl::Time now, const Session& session, const Slot
   const double total_speed = std::max(jobs_.at(key.job).total_speed, slot.speed.at(key.job));
   double seconds = round.free_cost / (2 * total_speed);
   seconds = std::clamp(seconds, absl::ToDoubleSeconds(options_.min_unit), absl::ToDoubleSeconds(options_.target_unit));
-  if (session.ends_at == absl::InfiniteFuture()) return seconds;
-  const double left = absl::ToDoubleSeconds(session.ends_at - now) * kUsableShareOfSession;
-  const double usable = left - QueuedSeconds(slot);
+  const double usable = UsableSeconds(now, session, slot);
   return usable < absl::ToDoubleSeconds(options_.min_unit) ? 0 : std::min(seconds, usable);
+}
+
+// How much work may be planned for the slot before its session's end.
+double Scheduler::UsableSeconds(absl::Time now, const Session& session, const Slot& slot) const {
+  if (session.ends_at == absl::InfiniteFuture()) return std::numeric_limits<double>::infinity();
+  return absl::ToDoubleSeconds(session.ends_at - now) * kUsableShareOfSession - QueuedSeconds(slot);
 }
 
 double Scheduler::QueuedSeconds(const Slot& slot) const {
@@ -142,7 +204,8 @@ void Scheduler::SplitTailFor(SessionId thief_id, uint32_t thief_slot) {
         const double speed = SpeedOrMean(slot, lease.round.job);
         const double before = finish;
         finish += speed > 0 ? CostOf(rounds_.at(lease.round), lease.rest) / speed : worth;
-        if (lease.shrink_to || lease.solid || lease.revoke || jobs_.at(lease.round.job).share.paused) continue;
+        if (lease.trial || lease.shrink_to || lease.solid || lease.revoke || jobs_.at(lease.round.job).share.paused)
+          continue;
         if (finish > worth && finish > victim_finish) {
           victim = &lease;
           victim_before = before;

@@ -27,7 +27,7 @@ Scheduler::OpenedRound* Scheduler::FindRound(RoundKey key) {
 // ---- Rounds
 
 void Scheduler::OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed,
-                          const JobShare& share) {
+                          const JobShare& share, std::vector<Interval> known) {
   Job& job = jobs_[key.job];
   job.share = share;
   CatchUp(job);
@@ -35,13 +35,15 @@ void Scheduler::OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, I
   round.plan = std::move(plan);
   IntervalSet free = committed.Complement({0, round.plan->Size()});
   round.committed = std::move(committed);
+  round.known = std::move(known);
   Free(rounds_[key] = std::move(round), free);
 }
 
 void Scheduler::CloseRound(RoundKey key) {
   OpenedRound* round = FindRound(key);
   if (round == nullptr) return;
-  const std::set<LeaseId> leases = round->leases;
+  std::set<LeaseId> leases = round->leases;
+  leases.insert(round->trials.begin(), round->trials.end());
   for (const LeaseId lease : leases) TakeAway(lease);
   rounds_.erase(key);
 }
@@ -52,7 +54,10 @@ void Scheduler::CatchUp(Job& job) const { job.virtual_time = std::max(job.virtua
 void Scheduler::ForgetJob(JobId job) {
   jobs_.erase(job);
   for (auto& [id, session] : sessions_) {
-    for (Slot& slot : session.slots) slot.speed.erase(job);
+    for (Slot& slot : session.slots) {
+      slot.speed.erase(job);
+      slot.tally.erase(job);
+    }
   }
 }
 
@@ -66,7 +71,7 @@ void Scheduler::SetShare(JobId job, const JobShare& share) {
   }
   for (auto& [id, lease] : leases_) {
     // What is being computed is finished and counted; the rest waits as free.
-    if (lease.round.job == job && !lease.rest.empty()) AskToShrink(lease, lease.rest.front().begin);
+    if (lease.round.job == job && !lease.rest.empty() && !lease.trial) AskToShrink(lease, lease.rest.front().begin);
   }
 }
 
@@ -96,11 +101,13 @@ double Scheduler::CostOf(const OpenedRound& round, const IntervalSet& set) const
 
 // ---- Sessions
 
-void Scheduler::AddSession(absl::Time now, SessionId id, size_t slots, absl::Time ends_at, absl::Duration lease_time) {
+void Scheduler::AddSession(absl::Time now, SessionId id, WorkerInfo worker) {
   Session& session = sessions_[id];
-  session.slots.resize(slots);
-  session.ends_at = ends_at;
-  session.lease_time = std::max(lease_time, options_.lease_time);
+  session.worker = worker.worker;
+  session.slots.resize(worker.slots.size());
+  for (size_t i = 0; i < worker.slots.size(); ++i) session.slots[i].info = std::move(worker.slots[i]);
+  session.ends_at = worker.ends_at;
+  session.lease_time = std::max(worker.lease_time, options_.lease_time);
   session.expires = absl::InfiniteFuture();
   Heard(now, id, session);
 }
@@ -269,6 +276,7 @@ void Scheduler::EndLease(LeaseId id, bool free_rest) {
   }
   OpenedRound* round = FindRound(lease.round);
   if (round == nullptr) return;
+  if (lease.trial) return TrialLost(*round, lease);
   round->leases.erase(id);
   if (free_rest) Free(*round, lease.rest);
 }
@@ -320,7 +328,11 @@ void Scheduler::NoteHeld(SessionId id, Session& session, const WorkerReport& rep
   for (const HeldLease& held : report.held) {
     listed.insert(held.lease);
     const auto it = leases_.find(held.lease);
-    if (it != leases_.end() && it->second.session == id) {
+    if (it != leases_.end() && it->second.session == id && it->second.trial) {
+      if (it->second.rest.Intersect(held.rest) == it->second.rest) continue;
+      EndLease(held.lease, /*free_rest=*/false);  // Some of it is missing: it starts anew.
+      orders.revoked.push_back(held.lease);
+    } else if (it != leases_.end() && it->second.session == id) {
       Confirm(it->second, held);
     } else if (it != leases_.end() || !Adopt(id, session, held)) {
       orders.revoked.push_back(held.lease);
@@ -419,6 +431,14 @@ RoundState Scheduler::Inspect(RoundKey key) const {
   for (const LeaseId id : round.leases) {
     const Lease& lease = leases_.at(id);
     state.leases.push_back({id, lease.session, lease.rest});
+  }
+  for (const auto& [id, check] : round.checks) {
+    RoundState::CheckView view{id, check.interval, check.terms, std::nullopt, {}};
+    if (check.lease) {
+      view.session = leases_.at(*check.lease).session;
+      view.rest = leases_.at(*check.lease).rest;
+    }
+    state.checks.push_back(std::move(view));
   }
   return state;
 }

@@ -9,7 +9,7 @@
 //   pending    in a slice handed to the store that has not answered yet
 //   committed  counted
 // Leases only steer work. Whether a slice counts is the store's decision, by disjointness; a scheduler that granted an
-// interval twice would waste work but could not make a total wrong.
+// interval twice would waste work but could not make a total wrong. Over the four places lie trials (trials.h).
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "coordinator/scheduler/trials.h"
 #include "kernels/workload/interval.h"
 #include "kernels/workload/interval_set.h"
 #include "kernels/workload/planner.h"
@@ -33,12 +34,16 @@ namespace potluck {
 // Deliberately broken variants, so that the simulator can show that it would notice.
 enum class SchedulerDefect {
   kNone,
-  kGrantStaysFree,           // A granted interval can be granted again.
-  kExpiredLeaseIsForgotten,  // Its interval is never granted again.
-  kTailIsFreedUnconfirmed,   // A shrunk tail is given away before its worker agreed.
-  kHandedBackIsForgotten,    // What a worker hands back is never granted again.
-  kRetractedIsForgotten,     // A retracted slice is not computed again.
-  kCommitKeepsOtherLeases,   // A late slice is not cut out of the lease that got its interval since.
+  kGrantStaysFree,             // A granted interval can be granted again.
+  kExpiredLeaseIsForgotten,    // Its interval is never granted again.
+  kTailIsFreedUnconfirmed,     // A shrunk tail is given away before its worker agreed.
+  kHandedBackIsForgotten,      // What a worker hands back is never granted again.
+  kRetractedIsForgotten,       // A retracted slice is not computed again.
+  kCommitKeepsOtherLeases,     // A late slice is not cut out of the lease that got its interval since.
+  kCheckGoesToTheSameWorker,   // A worker checks its own slice.
+  kThirdRunGoesToOneOfTheTwo,  // One of two workers that disagree decides which of them is right.
+  kLostCheckCountsAsDone,      // A check is settled when its worker is lost.
+  kWrongSlicesAreKept,         // What a worker that was found wrong handed in is not done again.
 };
 
 struct SchedulerOptions {
@@ -55,6 +60,20 @@ struct JobShare {
   bool paused = false;
   int32_t priority = 0;
   double weight = 1;
+};
+
+// What a slot can do, as its worker says.
+struct SlotInfo {
+  std::string numerics_class;
+  std::vector<std::string> implementations;  // The default first; may be empty.
+};
+
+struct WorkerInfo {
+  WorkerId worker{};
+  std::vector<SlotInfo> slots;
+  absl::Time ends_at = absl::InfiniteFuture();  // When it will be gone.
+  // One that calls seldom gets a longer one than the options'.
+  absl::Duration lease_time = absl::ZeroDuration();
 };
 
 // What to do with a reported slice.
@@ -74,24 +93,30 @@ struct RoundState {
     IntervalSet rest;
   };
   std::vector<LeaseView> leases;
+  struct CheckView {
+    CheckId id{};
+    Interval interval;
+    CheckTerms terms;
+    std::optional<SessionId> session;  // None: it waits.
+    IntervalSet rest;
+  };
+  std::vector<CheckView> checks;
 };
 
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerOptions& options) : options_(options) {}
 
-  // Rounds. `committed` is what the store already holds of it.
-  void OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed, const JobShare& share);
+  // Rounds. `committed` is what the store already holds of it, `known` are the intervals of known-answer units.
+  void OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed, const JobShare& share,
+                 std::vector<Interval> known = {});
   void CloseRound(RoundKey key);
   void SetShare(JobId job, const JobShare& share);
   void ForgetJob(JobId job);
   bool IsOpen(RoundKey key) const { return rounds_.contains(key); }
   bool IsComplete(RoundKey key) const;
 
-  // Sessions. `ends_at` is when the worker will be gone (InfiniteFuture if unknown). One that calls seldom gets a
-  // longer `lease_time` than the options'.
-  void AddSession(absl::Time now, SessionId session, size_t slots, absl::Time ends_at = absl::InfiniteFuture(),
-                  absl::Duration lease_time = absl::ZeroDuration());
+  void AddSession(absl::Time now, SessionId session, WorkerInfo worker);
   void RemoveSession(SessionId session);
   // Its connection broke: unless it speaks again, its leases expire after the grace.
   void Disconnected(absl::Time now, SessionId session);
@@ -104,6 +129,19 @@ class Scheduler {
   void Dropped(RoundKey key, Interval interval);
   // The slice does not count any more and is computed again.
   void Retract(RoundKey key, Interval interval);
+
+  // Trials. A check is of a committed slice of an open round; it may be added again, with other terms, once it is over.
+  // Closing the round drops it.
+  void AddCheck(CheckId check, RoundKey key, Interval interval, CheckTerms terms);
+  void DropCheck(CheckId check, RoundKey key);
+  // To be asked before Accept.
+  TrialSlice AcceptTrial(SessionId session, RoundKey key, Interval interval, LeaseId lease, double busy_seconds);
+  bool IsTrial(LeaseId lease) const;
+  // The terms of waiting checks that no worker at the table may run.
+  std::vector<CheckTerms> ChecksWithoutWorker(RoundKey key) const;
+  bool HasChecks(RoundKey key) const;
+  // How the slot computes ordinary work.
+  Way WayOf(SessionId session, uint32_t slot) const;
 
   // Takes note of the worker's state and answers with what it shall do. Unknown leases are adopted where their rest is
   // free (a coordinator that restarted, a worker that slept), else revoked.
@@ -130,6 +168,12 @@ class Scheduler {
   RoundState Inspect(RoundKey key) const;
 
  private:
+  struct Trial {
+    std::optional<CheckId> check;
+    size_t known = 0;
+    Interval interval;
+    std::string implementation;
+  };
   struct Lease {
     LeaseId id;
     SessionId session{};
@@ -139,13 +183,23 @@ class Scheduler {
     std::optional<uint64_t> shrink_to;  // Asked for, not confirmed.
     bool solid = false;                 // Its worker could not shrink it as asked: all of it is being computed.
     bool revoke = false;
+    std::optional<Trial> trial;
+  };
+  // What a slot was granted of a job, as cost.
+  struct Tally {
+    double work = 0;
+    double known = 0;
+    bool had_known = false;
   };
   struct Slot {
+    SlotInfo info;
     uint32_t free_capacity = 0;
     absl::flat_hash_map<JobId, double> speed;  // Cost per second, smoothed.
-    std::vector<LeaseId> queue;                // In the order granted, which is the order of computing.
+    absl::flat_hash_map<JobId, Tally> tally;
+    std::vector<LeaseId> queue;  // In the order granted, which is the order of computing.
   };
   struct Session {
+    WorkerId worker{};
     absl::Time expires;  // When its leases do.
     absl::Time ends_at;
     absl::Duration lease_time;
@@ -154,11 +208,26 @@ class Scheduler {
     std::vector<Slot> slots;
     std::vector<LeaseId> taken_away;  // Ended here; the worker may not know yet.
   };
+  struct Check {
+    Interval interval;
+    CheckTerms terms;
+    std::optional<LeaseId> lease;
+  };
   struct OpenedRound {
     std::shared_ptr<const RoundPlan> plan;
     IntervalSet free, pending, committed;
     double free_cost = 0;
-    std::set<LeaseId> leases;
+    std::set<LeaseId> leases;  // Without trials.
+    std::vector<Interval> known;
+    std::set<LeaseId> trials;
+    std::map<CheckId, Check> checks;
+    std::map<CheckTerms, std::set<CheckId>> waiting;
+  };
+  // A check that fits a slot.
+  struct CheckChoice {
+    CheckId id{};
+    std::string implementation;
+    int fit = -1;  // The higher, the better.
   };
   struct Job {
     JobShare share;
@@ -192,9 +261,22 @@ class Scheduler {
   void StandingOrders(const Session& session, Orders& orders) const;
   void GrantWork(absl::Time now, SessionId id, Session& session, Orders& orders);
   bool GrantOne(absl::Time now, SessionId id, Session& session, uint32_t slot, Orders& orders);
-  RoundMap::iterator PickRound();
+  bool HasWork() const;
+  // The round that the slot shall work on next, with the check to run if it is to be one.
+  std::pair<RoundMap::iterator, std::optional<CheckChoice>> PickWork(absl::Time now, const Session& session,
+                                                                     const Slot& slot);
+  LeaseId AddLease(SessionId id, Session& session, uint32_t slot, RoundMap::value_type& round, Interval unit,
+                   std::optional<Trial> trial, Orders& orders);
   double UnitSeconds(absl::Time now, const Session& session, const Slot& slot, RoundKey key, const OpenedRound& round);
+  double UsableSeconds(absl::Time now, const Session& session, const Slot& slot) const;
   double QueuedSeconds(const Slot& slot) const;
+
+  std::optional<CheckChoice> ChooseCheck(absl::Time now, const Session& session, const Slot& slot, RoundKey key,
+                                         const OpenedRound& round) const;
+  bool IsExcluded(WorkerId worker, const CheckTerms& terms) const;
+  static CheckChoice FitOf(const SlotInfo& slot, const CheckTerms& terms);
+  std::optional<Trial> KnownAnswerDue(const Slot& slot, RoundKey key, const OpenedRound& round) const;
+  void TrialLost(OpenedRound& round, const Lease& lease);
   void SplitTailFor(SessionId id, uint32_t slot);
   void WakeHungry();
 

@@ -40,6 +40,10 @@ class SchedulerTest : public testing::Test {
   void Open(uint64_t size, IntervalSet committed = {}, RoundKey key = kRound, JobShare share = {}) {
     scheduler_.OpenRound(key, std::make_shared<FakePlan>(size), std::move(committed), share);
   }
+  void Join(SessionId session, absl::Time ends_at = absl::InfiniteFuture(), std::vector<SlotInfo> slots = {{}}) {
+    // A worker has the number of its session.
+    scheduler_.AddSession(now_, session, {WorkerId{static_cast<uint64_t>(session)}, std::move(slots), ends_at});
+  }
   static WorkerReport Holding(std::vector<HeldLease> held, uint32_t free = 0) {
     WorkerReport report;
     report.held = std::move(held);
@@ -63,14 +67,14 @@ class SchedulerTest : public testing::Test {
 
 TEST_F(SchedulerTest, AnUnknownWorkerGetsOneProbe) {
   Open(100);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   EXPECT_EQ(Exchange(kAnna, Idle(2)), "grant 7.1 slot 0 [0, 4); ");
   EXPECT_EQ(Free(), "[4, 100)");
 }
 
 TEST_F(SchedulerTest, AMeasuredWorkerGetsHalfOfItsShareOfTheRest) {
   Open(1000);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   Exchange(kAnna, Idle());
   Commit(kAnna, {7, 1}, {0, 4}, 0.4);  // 10 a second: the rest of 996 takes 99.6 s, half of it is more than 20 s.
   EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.2 slot 0 [4, 204); ");
@@ -78,7 +82,7 @@ TEST_F(SchedulerTest, AMeasuredWorkerGetsHalfOfItsShareOfTheRest) {
 
 TEST_F(SchedulerTest, UnitsFitIntoWhatIsLeftOfTheSession) {
   Open(1000);
-  scheduler_.AddSession(now_, kAnna, 1, now_ + absl::Seconds(10));
+  Join(kAnna, now_ + absl::Seconds(10));
   Exchange(kAnna, Idle());
   Commit(kAnna, {7, 1}, {0, 4}, 0.4);
   EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.2 slot 0 [4, 84); ");
@@ -88,8 +92,8 @@ TEST_F(SchedulerTest, UnitsFitIntoWhatIsLeftOfTheSession) {
 
 TEST_F(SchedulerTest, ExpiredLeaseIsGrantedAgain) {
   Open(4);
-  scheduler_.AddSession(now_, kAnna, 1);
-  scheduler_.AddSession(now_, kBert, 1);
+  Join(kAnna);
+  Join(kBert);
   EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.1 slot 0 [0, 4); ");
   now_ += absl::Seconds(59);
   EXPECT_EQ(Exchange(kBert, Idle()), "");
@@ -101,7 +105,7 @@ TEST_F(SchedulerTest, ExpiredLeaseIsGrantedAgain) {
 
 TEST_F(SchedulerTest, ABrokenConnectionExpiresSooner) {
   Open(4);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   Exchange(kAnna, Idle());
   scheduler_.Disconnected(now_, kAnna);
   EXPECT_EQ(scheduler_.NextDeadline(), now_ + absl::Seconds(5));
@@ -111,7 +115,7 @@ TEST_F(SchedulerTest, ABrokenConnectionExpiresSooner) {
 
 TEST_F(SchedulerTest, ALeaseThatIsNotListedAnyMoreIsFree) {
   Open(4);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   Exchange(kAnna, Idle());
   WorkerReport leaving = Idle(0);
   leaving.draining = true;
@@ -121,7 +125,7 @@ TEST_F(SchedulerTest, ALeaseThatIsNotListedAnyMoreIsFree) {
 
 TEST_F(SchedulerTest, AWorkerThatWasSilentGoesOnIfNobodyTookItsWork) {
   Open(4);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   Exchange(kAnna, Idle());
   scheduler_.Tick(now_ + absl::Seconds(60));
   EXPECT_EQ(Exchange(kAnna, Holding({{{7, 1}, kRound, 0, {1, 4}}})), "");
@@ -130,15 +134,15 @@ TEST_F(SchedulerTest, AWorkerThatWasSilentGoesOnIfNobodyTookItsWork) {
 
 TEST_F(SchedulerTest, ALeaseOfAnEarlierEpochIsAdopted) {
   Open(10, {{0, 2}});
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   EXPECT_EQ(Exchange(kAnna, Holding({{{3, 9}, kRound, 0, {2, 5}}})), "");
   EXPECT_EQ(Free(), "[5, 10)");
 }
 
 TEST_F(SchedulerTest, AnAdoptedLeaseMayBearAnIdThatIsYetToBeGiven) {
   Open(10);
-  scheduler_.AddSession(now_, kAnna, 1);
-  scheduler_.AddSession(now_, kBert, 1);
+  Join(kAnna);
+  Join(kBert);
   EXPECT_EQ(Exchange(kAnna, Holding({{{7, 1}, kRound, 0, {0, 2}}})), "");
   EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.2 slot 0 [2, 6); ");
   EXPECT_EQ(scheduler_.Inspect(kRound).leases.size(), 2u);
@@ -149,7 +153,7 @@ TEST_F(SchedulerTest, AJobThatWasPausedDoesNotCatchUpAtTheCostOfOthers) {
   Open(1000);
   Open(1000, {}, other);
   scheduler_.SetShare(kRound.job, {true, 0, 1});
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   std::map<RoundKey, int> units;
   const auto compute = [&](int count) {
     for (int i = 0; i < count; ++i) {
@@ -171,15 +175,15 @@ TEST_F(SchedulerTest, AJobThatWasPausedDoesNotCatchUpAtTheCostOfOthers) {
 
 TEST_F(SchedulerTest, ALeaseWhoseWorkIsTakenIsRevoked) {
   Open(10, {{0, 5}});
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   EXPECT_EQ(Exchange(kAnna, Holding({{{3, 9}, kRound, 0, {2, 6}}})), "revoke 3.9; ");
   EXPECT_EQ(Free(), "[5, 10)");
 }
 
 TEST_F(SchedulerTest, ALateSliceIsCutOutOfTheNewLease) {
   Open(4);
-  scheduler_.AddSession(now_, kAnna, 1);
-  scheduler_.AddSession(now_, kBert, 1);
+  Join(kAnna);
+  Join(kBert);
   Exchange(kAnna, Idle());
   now_ += absl::Seconds(60);
   scheduler_.Tick(now_);
@@ -193,12 +197,12 @@ TEST_F(SchedulerTest, ALateSliceIsCutOutOfTheNewLease) {
 
 TEST_F(SchedulerTest, ATailIsGivenAwayOnlyAfterItsWorkerAgreed) {
   Open(84);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   Exchange(kAnna, Idle());
   Commit(kAnna, {7, 1}, {0, 4}, 0.4);  // 10 a second.
   EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.2 slot 0 [4, 44); ");
   ASSERT_EQ(scheduler_.Accept(kRound, {44, 84}, {}), Acceptance::kStore);  // Somebody's, on its way to the store.
-  scheduler_.AddSession(now_, kBert, 1);
+  Join(kBert);
   EXPECT_EQ(Exchange(kBert, Idle()), "");  // Nothing is free: the tail of Anna's lease is asked for.
   EXPECT_EQ(ToString(scheduler_.Poll(now_, kAnna)), "shrink 7.2 to 24; ");
   EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "");
@@ -212,7 +216,7 @@ TEST_F(SchedulerTest, HigherPriorityGoesFirstAndEqualOnesShareByWeight) {
   const RoundKey other{JobId{2}, 0}, urgent{JobId{3}, 0};
   Open(1000, {}, kRound, {false, 0, 3});
   Open(1000, {}, other, {false, 0, 1});
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   std::map<RoundKey, uint64_t> granted;
   for (int i = 0; i < 40; ++i) {
     const Orders orders = scheduler_.Exchange(now_, kAnna, Idle());
@@ -229,7 +233,7 @@ TEST_F(SchedulerTest, HigherPriorityGoesFirstAndEqualOnesShareByWeight) {
 
 TEST_F(SchedulerTest, APausedJobGetsNothingAndFinishesWhatIsBeingComputed) {
   Open(8);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.1 slot 0 [0, 4); ");
   scheduler_.SetShare(kRound.job, {true, 0, 1});
   EXPECT_EQ(ToString(scheduler_.Poll(now_, kAnna)), "shrink 7.1 to 0; ");
@@ -243,7 +247,7 @@ TEST_F(SchedulerTest, APausedJobGetsNothingAndFinishesWhatIsBeingComputed) {
 
 TEST_F(SchedulerTest, AClosedRoundIsRevokedAtOnce) {
   Open(8);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   Exchange(kAnna, Idle());
   scheduler_.TakeWakeups();
   scheduler_.CloseRound(kRound);
@@ -254,7 +258,7 @@ TEST_F(SchedulerTest, AClosedRoundIsRevokedAtOnce) {
 
 TEST_F(SchedulerTest, WhatTheStoreCouldNotTakeIsComputedAgain) {
   Open(4);
-  scheduler_.AddSession(now_, kAnna, 1);
+  Join(kAnna);
   Exchange(kAnna, Idle());
   EXPECT_EQ(scheduler_.Accept(kRound, {0, 2}, {7, 1}), Acceptance::kStore);
   EXPECT_EQ(scheduler_.Accept(kRound, {1, 2}, {7, 1}), Acceptance::kJudge);
@@ -268,6 +272,112 @@ TEST_F(SchedulerTest, ARetractedSliceIsFree) {
   scheduler_.Retract(kRound, {1, 3});
   EXPECT_FALSE(scheduler_.IsComplete(kRound));
   EXPECT_EQ(Free(), "[1, 3)");
+}
+
+// ---- Trials
+
+const CheckTerms kAfterAnna{{WorkerId{1}}, {Way{"cpu", "fast"}}};
+
+TEST_F(SchedulerTest, ACheckIsGrantedToAnotherWorkerAndMovesNoIndex) {
+  Open(8, {{0, 4}});
+  Join(kAnna);
+  Join(kBert);
+  scheduler_.AddCheck(CheckId{1}, kRound, {0, 4}, kAfterAnna);
+  EXPECT_EQ(Exchange(kAnna, Idle()), "grant 7.1 slot 0 [4, 8); ");
+  EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.2 slot 0 [0, 4); ");
+  const RoundState state = scheduler_.Inspect(kRound);
+  EXPECT_EQ(ToString(state.committed), "[0, 4)");
+  EXPECT_EQ(state.leases.size(), 1u);
+  ASSERT_EQ(state.checks.size(), 1u);
+  EXPECT_EQ(state.checks[0].session, kBert);
+  EXPECT_EQ(scheduler_.AcceptTrial(kAnna, kRound, {0, 4}, {7, 2}, 1).fate, TrialSlice::Fate::kNotOfATrial);
+  EXPECT_EQ(scheduler_.AcceptTrial(kBert, kRound, {2, 5}, {7, 2}, 1).fate, TrialSlice::Fate::kHadBefore);
+  const TrialSlice slice = scheduler_.AcceptTrial(kBert, kRound, {0, 4}, {7, 2}, 1);
+  EXPECT_TRUE(slice.is_last);
+  EXPECT_EQ(slice.check, CheckId{1});
+  EXPECT_FALSE(scheduler_.HasChecks(kRound));
+  EXPECT_EQ(scheduler_.LeaseCount(kBert), 0u);
+}
+
+TEST_F(SchedulerTest, AnIdleWorkerIsWokenForACheckThatItMayRun) {
+  Open(4, {{0, 4}});
+  Join(kAnna);
+  Join(kBert);
+  EXPECT_EQ(Exchange(kBert, Idle()), "");
+  EXPECT_EQ(scheduler_.ChecksWithoutWorker(kRound).size(), 0u);
+  scheduler_.AddCheck(CheckId{1}, kRound, {0, 4}, kAfterAnna);
+  EXPECT_EQ(scheduler_.TakeWakeups(), std::vector<SessionId>{kBert});
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "grant 7.1 slot 0 [0, 4); ");
+  scheduler_.DropCheck(CheckId{1}, kRound);
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "revoke 7.1; ");
+  scheduler_.AddCheck(CheckId{2}, kRound, {0, 4}, {{WorkerId{1}, WorkerId{2}}, {{}, {}}});
+  EXPECT_EQ(scheduler_.ChecksWithoutWorker(kRound).size(), 1u);
+}
+
+TEST_F(SchedulerTest, ADisputeGoesFirstThenWhatThisDeviceChecksBest) {
+  Open(12, {{0, 12}});
+  Join(kBert, absl::InfiniteFuture(), {{"cpu", {"fast", "slow"}}});
+  scheduler_.AddCheck(CheckId{1}, kRound, {0, 4}, {{WorkerId{1}}, {Way{"cpu", "fast"}}});
+  scheduler_.AddCheck(CheckId{2}, kRound, {4, 8}, {{WorkerId{3}}, {Way{"gpu", "cuda"}}});
+  scheduler_.AddCheck(CheckId{3}, kRound, {8, 12}, {{WorkerId{1}, WorkerId{3}}, {{"cpu", "fast"}, {"cpu", "slow"}}});
+  std::string order;
+  for (int i = 0; i < 3; ++i) {
+    const Orders orders = scheduler_.Exchange(now_, kBert, Idle());
+    ASSERT_EQ(orders.granted.size(), 1u);
+    const Grant& grant = orders.granted[0];
+    absl::StrAppend(&order, ToString(grant.interval), " ", grant.implementation, "; ");
+    EXPECT_TRUE(scheduler_.AcceptTrial(kBert, kRound, grant.interval, grant.lease, 1).is_last);
+  }
+  EXPECT_EQ(order, "[8, 12) fast; [4, 8) fast; [0, 4) slow; ");
+}
+
+TEST_F(SchedulerTest, ACheckThatDoesNotFitIntoTheSessionIsLeftToOthers) {
+  Open(1000, {{0, 500}});
+  Join(kBert, now_ + absl::Seconds(10));
+  Exchange(kBert, Idle());
+  ASSERT_EQ(scheduler_.Accept(kRound, {500, 504}, {7, 1}), Acceptance::kStore);
+  scheduler_.Committed(kBert, 0, kRound, {500, 504}, 0.4);  // 10 a second.
+  scheduler_.AddCheck(CheckId{1}, kRound, {0, 100}, kAfterAnna);
+  EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.2 slot 0 [504, 584); ");
+}
+
+TEST_F(SchedulerTest, APausedJobsChecksWaitAndAreNotSplit) {
+  Open(4, {{0, 4}});
+  Join(kBert);
+  scheduler_.AddCheck(CheckId{1}, kRound, {0, 4}, kAfterAnna);
+  EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.1 slot 0 [0, 4); ");
+  scheduler_.SetShare(kRound.job, {true, 0, 1});
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "");
+  EXPECT_EQ(Exchange(kBert, Idle()), "");  // Handed back.
+  scheduler_.SetShare(kRound.job, {false, 0, 1});
+  EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.2 slot 0 [0, 4); ");
+  Join(SessionId{3});
+  EXPECT_EQ(Exchange(SessionId{3}, Idle()), "");
+  EXPECT_EQ(ToString(scheduler_.Poll(now_, kBert)), "");  // No tail of it is asked for.
+}
+
+TEST_F(SchedulerTest, KnownAnswersComeFirstAndThenRarely) {
+  scheduler_.OpenRound(kRound, std::make_shared<FakePlan>(4'000'000), {}, {}, {{0, 1}, {5, 7}});
+  Join(kAnna);
+  int known = 0, leases = 0;
+  double known_cost = 0, cost = 0;
+  for (; leases < 4000; ++leases) {
+    const Orders orders = scheduler_.Exchange(now_, kAnna, Idle());
+    ASSERT_EQ(orders.granted.size(), 1u);
+    const Grant& grant = orders.granted[0];
+    if (scheduler_.IsTrial(grant.lease)) {
+      ++known;
+      known_cost += static_cast<double>(grant.interval.size());
+      EXPECT_TRUE(scheduler_.AcceptTrial(kAnna, kRound, grant.interval, grant.lease, 1).is_last);
+      continue;
+    }
+    EXPECT_GT(leases, 0);  // The first is a known-answer unit.
+    cost += static_cast<double>(grant.interval.size());
+    Commit(kAnna, grant.lease, grant.interval, static_cast<double>(grant.interval.size()) / 10);
+  }
+  EXPECT_GT(known, 40);
+  EXPECT_LT(known, 120);
+  EXPECT_LE(known_cost, 0.02 * cost + 2);
 }
 
 }  // namespace

@@ -60,6 +60,11 @@ v1::JobStatus ToWire(const JobView& view) {
   out.set_submitted_unix_ms(UnixMillis(view.submitted_at));
   out.set_ended_unix_ms(UnixMillis(view.ended_at));
   out.set_submitted_by(view.submitted_by);
+  out.set_verify(view.verify);
+  out.set_verified_slices(view.verified_slices);
+  out.set_verified_indices(view.verified_indices);
+  out.set_verified_cost(view.verified_cost);
+  out.set_waiting_for(view.waiting_for);
   return out;
 }
 
@@ -81,6 +86,7 @@ v1::WorkerStatus ToWire(const WorkerView& view) {
   out.set_refused_slices(view.refused_slices);
   out.set_draining(view.draining);
   out.set_connected(view.connected);
+  out.set_quarantined(view.quarantined);
   return out;
 }
 

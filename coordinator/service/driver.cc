@@ -114,7 +114,11 @@ void Driver::ReadForRebuild(RoundKey key) {
   std::vector<SliceCommitted> slices;
   const absl::Status read = store_.ForEachSlice(key, [&](const SliceCommitted& slice) { slices.push_back(slice); });
   if (!read.ok()) return Fail(read);
-  Do([&](Core& core, Instant now) { return core.Rebuild(now, key, slices); });
+  std::vector<SliceVerified> verifications;
+  const absl::Status verified =
+      store_.ForEachVerification(key, [&](const SliceVerified& one) { verifications.push_back(one); });
+  if (!verified.ok()) return Fail(verified);
+  Do([&](Core& core, Instant now) { return core.Rebuild(now, key, slices, verifications); });
 }
 
 void Driver::RetractAllOf(const Outbox::Distrust& distrust) {

@@ -105,6 +105,9 @@ grpc::ServerUnaryReactor* JobService::Submit(Context* context, const v1::SubmitR
   if (!(weight > 0 && weight <= 1000)) {
     return refuse(absl::StrCat("weight is ", weight, "; allowed is more than 0 and at most 1000"));
   }
+  if (!(request->verify() >= 0 && request->verify() <= 1)) {
+    return refuse(absl::StrCat("verify is ", request->verify(), "; allowed is 0 to 1"));
+  }
   JobSubmitted job;
   job.request_id = request->request_id();
   job.workload = request->workload();
@@ -113,6 +116,7 @@ grpc::ServerUnaryReactor* JobService::Submit(Context* context, const v1::SubmitR
   job.submitted_by = token.name;
   job.priority = request->priority();
   job.weight = weight;
+  job.verify = request->verify();
   SubmitWithBlobs(reactor, std::move(job), *request, reply);
   return reactor;
 }
@@ -229,6 +233,14 @@ grpc::ServerUnaryReactor* JobService::DrainWorker(Context* context, const v1::Dr
   return reactor;
 }
 
+grpc::ServerUnaryReactor* JobService::PardonWorker(Context* context, const v1::PardonWorkerRequest* request,
+                                                   v1::Empty*) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kAdmin, reactor)) return reactor;
+  Request(reactor, [&](Core& core, Instant now, CallId call) { return core.Pardon(now, call, request->name()); });
+  return reactor;
+}
+
 // ---- Tokens
 
 grpc::ServerUnaryReactor* JobService::CreateToken(Context* context, const v1::CreateTokenRequest* request,
@@ -314,8 +326,9 @@ grpc::ServerUnaryReactor* JobService::About(Context* context, const v1::Empty*, 
   if (!Admit(context, Role::kViewer, reactor)) return reactor;
   reply->set_version(kVersion);
   reply->set_epoch(static_cast<uint64_t>(store_.epoch()));
-  reply->set_workers(
-      static_cast<uint32_t>(driver_.Read([](const Core& core, Instant now) { return core.Workers(now).size(); })));
+  const std::vector<WorkerView> workers = driver_.Read([](const Core& core, Instant now) { return core.Workers(now); });
+  reply->set_workers(static_cast<uint32_t>(std::count_if(
+      workers.begin(), workers.end(), [](const WorkerView& worker) { return worker.quarantined.empty(); })));
   reply->set_store_bytes(store_.SizeBytes());
   reply->set_resident_bytes(ResidentBytes());
   reactor->Finish(grpc::Status::OK);

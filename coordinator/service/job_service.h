@@ -39,6 +39,7 @@ class JobService final : public v1::Jobs::CallbackService {
   grpc::ServerReadReactor<v1::PutBlobRequest>* PutBlob(Context* context, v1::PutBlobReply* reply) override;
   Unary* ListWorkers(Context* context, const v1::Empty* request, v1::ListWorkersReply* reply) override;
   Unary* DrainWorker(Context* context, const v1::DrainWorkerRequest* request, v1::Empty* reply) override;
+  Unary* PardonWorker(Context* context, const v1::PardonWorkerRequest* request, v1::Empty* reply) override;
   Unary* CreateToken(Context* context, const v1::CreateTokenRequest* request, v1::CreateTokenReply* reply) override;
   Unary* ListTokens(Context* context, const v1::Empty* request, v1::ListTokensReply* reply) override;
   Unary* RevokeToken(Context* context, const v1::RevokeTokenRequest* request, v1::Empty* reply) override;

@@ -37,15 +37,18 @@ void ReadEnd(Database& db, StoredJob& job) {
 }
 
 void ReadJobs(Database& db, StoreContents& contents) {
-  Query query(
-      db, "SELECT job, request_id, workload, name, spec, submitted_by, priority, weight, at FROM jobs ORDER BY job");
+  Query query(db,
+              "SELECT job, request_id, workload, name, spec, submitted_by, priority, weight, at, verify FROM jobs "
+              "ORDER BY job");
   for (query.With(); query.Next();) {
     StoredJob job;
     job.submitted = {query.As<JobId>(0), query.Bytes(1),       query.Bytes(2), query.Bytes(3), query.Bytes(4),
-                     query.Bytes(5),     query.As<int32_t>(6), query.Real(7),  query.Time(8)};
+                     query.Bytes(5),     query.As<int32_t>(6), query.Real(7),  query.Time(8),  query.Real(9)};
     ReadSettings(db, job);
     ReadRounds(db, job);
     ReadEnd(db, job);
+    Query disagreements(db, "SELECT count(*) FROM disagreements WHERE job = ?");
+    if (disagreements.With(job.submitted.job).First()) job.disagreements = disagreements.As<uint64_t>(0);
     contents.jobs.push_back(std::move(job));
   }
 }
@@ -94,6 +97,12 @@ absl::StatusOr<StoreContents> ReadContents(Database& db) {
     contents.worker_descriptions.push_back({descriptions.As<WorkerId>(0), descriptions.Bytes(1), descriptions.Bytes(2),
                                             descriptions.Bytes(3), descriptions.Bytes(4), descriptions.Time(5)});
   }
+  Query quarantines(db,
+                    "SELECT worker, reason, at FROM quarantines q WHERE quarantined"
+                    " AND seq = (SELECT max(seq) FROM quarantines l WHERE l.worker = q.worker) ORDER BY seq");
+  for (quarantines.With(); quarantines.Next();) {
+    contents.quarantined.push_back({quarantines.As<WorkerId>(0), quarantines.Bytes(1), quarantines.Time(2)});
+  }
   ReadTokens(db, contents);
   Query blobs(db, "SELECT job, digest FROM blobs ORDER BY seq");
   for (blobs.With(); blobs.Next();) contents.blobs.push_back({blobs.As<JobId>(0), blobs.Bytes(1)});
@@ -122,18 +131,40 @@ absl::StatusOr<std::vector<StoredSlice>> ReadSlicePage(Database& db, const Slice
   if (page.begin > kMaxStoredNumber) return slices;  // Beyond every slice; SQLite would take it for a negative number.
   size_t bytes = 0;
   Query query(db,
-              "SELECT l.begin, l.\"end\", digest, payload, worker, busy, at, checksum, l.round FROM live l"
-              " LEFT JOIN commits c ON c.seq = l.seq WHERE l.job = ?1 AND (l.round, l.begin) >= (?2, ?3)"
+              "SELECT l.begin, l.\"end\", digest, payload, worker, busy, c.at, checksum, l.round,"
+              " coalesce(v.second, 0) FROM live l LEFT JOIN commits c ON c.seq = l.seq"
+              " LEFT JOIN verifications v ON v.commit_seq = l.seq WHERE l.job = ?1 AND (l.round, l.begin) >= (?2, ?3)"
               " AND EXISTS (SELECT 1 FROM jobs j WHERE j.job = ?1) ORDER BY l.round, l.begin LIMIT ?4");
   for (query.With(page.job, page.round, page.begin, page.max_slices); query.Next();) {
     SliceCommitted slice = SliceOf({page.job, query.As<uint32_t>(8)}, query);
     if (SliceChecksum(slice) != query.As<uint64_t>(7)) return ChangedSlice(db, slice);
     bytes += slice.payload.size();
     if (!slices.empty() && bytes > page.max_bytes) break;
-    slices.push_back({std::move(slice), WorkerId{}});
+    slices.push_back({std::move(slice), query.As<WorkerId>(9)});
   }
   if (!db.status().ok()) return db.status();
   return slices;
+}
+
+absl::Status ReadVerifications(Database& db, RoundKey key, const std::function<void(const SliceVerified&)>& visit) {
+  Query query(db,
+              "SELECT l.begin, l.\"end\", c.digest, v.first, v.second, v.implementation, v.at FROM verifications v"
+              " JOIN commits c ON c.seq = v.commit_seq"
+              " JOIN live l ON l.job = c.job AND l.round = c.round AND l.begin = c.begin AND l.seq = c.seq"
+              " WHERE v.job = ?1 AND c.round = ?2"
+              " AND EXISTS (SELECT 1 FROM rounds r WHERE r.job = ?1 AND r.round = ?2) ORDER BY l.begin");
+  for (query.With(key.job, key.round); query.Next();) {
+    SliceVerified verified;
+    verified.key = key;
+    verified.interval = {query.As<uint64_t>(0), query.As<uint64_t>(1)};
+    verified.digest = query.Bytes(2);
+    verified.first = query.As<WorkerId>(3);
+    verified.second = query.As<WorkerId>(4);
+    verified.implementation = query.Bytes(5);
+    verified.at = query.Time(6);
+    visit(verified);
+  }
+  return db.status();
 }
 
 }  // namespace potluck

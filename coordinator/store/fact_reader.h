@@ -19,4 +19,8 @@ absl::Status ReadSlices(Database& database, RoundKey key, const std::function<vo
 // As Store::ReadPage; DataLoss as above.
 absl::StatusOr<std::vector<StoredSlice>> ReadSlicePage(Database& database, const SlicePage& page);
 
+// As Store::ForEachVerification.
+absl::Status ReadVerifications(Database& database, RoundKey key,
+                               const std::function<void(const SliceVerified&)>& visit);
+
 }  // namespace potluck

@@ -9,7 +9,7 @@ FactWriter::FactWriter(Database& db)
     : find_job_(db, "SELECT 1 FROM jobs WHERE job = ?"),
       find_request_(db, "SELECT 1 FROM jobs WHERE request_id = ?"),
       last_job_(db, "SELECT value FROM meta WHERE key = 'last_job'"),
-      insert_job_(db, "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?)"),
+      insert_job_(db, "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?)"),
       raise_last_job_(db, "UPDATE meta SET value = ? WHERE key = 'last_job'"),
       insert_settings_(db, "INSERT INTO job_settings VALUES (NULL,?,?,?,?,?)"),
       find_end_(db, "SELECT outcome, result, message FROM job_ends WHERE job = ?"),
@@ -38,6 +38,9 @@ FactWriter::FactWriter(Database& db)
       delete_live_(db, "DELETE FROM live WHERE job = ? AND round = ? AND begin = ?"),
       insert_retraction_(db, "INSERT INTO retractions VALUES (?,?,?,?)"),
       insert_disagreement_(db, "INSERT OR IGNORE INTO disagreements VALUES (NULL,?,?,?,?,?,?,?)"),
+      insert_verification_(db, "INSERT OR IGNORE INTO verifications VALUES (?,?,?,?,?,?)"),
+      find_quarantine_(db, "SELECT quarantined FROM quarantines WHERE worker = ? ORDER BY seq DESC LIMIT 1"),
+      insert_quarantine_(db, "INSERT INTO quarantines VALUES (NULL,?,?,?,?)"),
       find_worker_(db, "SELECT worker, installation, name FROM workers WHERE worker = ? OR installation = ?"),
       save_worker_(db,
                    "INSERT INTO workers VALUES (NULL,?,?,?,?)"
@@ -62,10 +65,14 @@ FactWriter::FactWriter(Database& db)
                          "DELETE FROM retractions WHERE commit_seq IN"
                          " (SELECT commit_seq FROM retractions WHERE job = ? ORDER BY commit_seq LIMIT ?)"),
       purge_disagreements_(
-          db, "DELETE FROM disagreements WHERE seq IN (SELECT seq FROM disagreements WHERE job = ? LIMIT ?)") {}
+          db, "DELETE FROM disagreements WHERE seq IN (SELECT seq FROM disagreements WHERE job = ? LIMIT ?)"),
+      purge_verifications_(db,
+                           "DELETE FROM verifications WHERE commit_seq IN"
+                           " (SELECT commit_seq FROM verifications WHERE job = ? LIMIT ?)") {}
 
 Verdict FactWriter::Write(const Fact& fact) {
-  const bool slice = std::holds_alternative<SliceCommitted>(fact) || std::holds_alternative<SliceRetracted>(fact);
+  const bool slice = std::holds_alternative<SliceCommitted>(fact) || std::holds_alternative<SliceRetracted>(fact) ||
+                     std::holds_alternative<SliceVerified>(fact);
   if (!slice) round_.reset();
   return std::visit([this](const auto& f) { return Apply(f); }, fact);
 }
@@ -75,7 +82,7 @@ Verdict FactWriter::Apply(const JobSubmitted& fact) {
   if (last_job_.With().First() && last_job_.As<JobId>(0) >= fact.job) return Verdict::kDisagreement;
   insert_job_
       .With(fact.job, fact.request_id, Text{fact.workload}, Text{fact.name}, fact.spec, Text{fact.submitted_by},
-            fact.priority, fact.weight, fact.at)
+            fact.priority, fact.weight, fact.at, fact.verify)
       .Run();
   last_job_.Reset();
   raise_last_job_.With(fact.job).Run();
@@ -188,6 +195,38 @@ Verdict FactWriter::Apply(const SliceDisagreed& fact) {
   return added > 0 ? Verdict::kStored : Verdict::kRepeat;
 }
 
+Verdict FactWriter::Apply(const SliceVerified& fact) {
+  const RoundState* round = FindRound(fact.key);
+  if (round == nullptr || round->ended) return Verdict::kUnknown;
+  const std::optional<LiveRow> row = Exactly(fact.key, fact.interval);
+  if (!row.has_value() || !find_digest_.With(row->seq).First()) return Verdict::kUnknown;
+  if (find_digest_.Bytes(0) != fact.digest) return Verdict::kUnknown;
+  find_digest_.Reset();
+  const int64_t added =
+      insert_verification_.With(row->seq, fact.key.job, fact.first, fact.second, Text{fact.implementation}, fact.at)
+          .Run();
+  return added > 0 ? Verdict::kStored : Verdict::kRepeat;
+}
+
+bool FactWriter::IsQuarantined(WorkerId worker) {
+  const bool quarantined = find_quarantine_.With(worker).First() && find_quarantine_.Integer(0) != 0;
+  find_quarantine_.Reset();
+  return quarantined;
+}
+
+Verdict FactWriter::Apply(const WorkerQuarantined& fact) {
+  if (IsQuarantined(fact.worker)) return Verdict::kRepeat;
+  insert_quarantine_.With(fact.worker, true, Text{fact.reason}, fact.at).Run();
+  return Verdict::kStored;
+}
+
+Verdict FactWriter::Apply(const WorkerPardoned& fact) {
+  static const std::string kNoReason;
+  if (!IsQuarantined(fact.worker)) return Verdict::kUnknown;
+  insert_quarantine_.With(fact.worker, false, Text{kNoReason}, fact.at).Run();
+  return Verdict::kStored;
+}
+
 Verdict FactWriter::Apply(const WorkerSeen& fact) {
   bool renamed = true;
   for (find_worker_.With(fact.worker, Text{fact.installation}); find_worker_.Next();) {
@@ -245,6 +284,7 @@ bool FactWriter::Purge(int limit) {
   purge_retracted_commits_.With(job, limit).Run();
   removed += purge_retractions_.With(job, limit).Run();
   removed += purge_disagreements_.With(job, limit).Run();
+  removed += purge_verifications_.With(job, limit).Run();
   if (removed == 0) end_purge_.With(job).Run();
   return true;
 }

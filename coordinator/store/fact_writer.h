@@ -44,8 +44,11 @@ class FactWriter {
   Verdict Apply(const SliceCommitted& fact);
   Verdict Apply(const SliceRetracted& fact);
   Verdict Apply(const SliceDisagreed& fact);
+  Verdict Apply(const SliceVerified& fact);
   Verdict Apply(const WorkerSeen& fact);
   Verdict Apply(const WorkerDescribed& fact);
+  Verdict Apply(const WorkerQuarantined& fact);
+  Verdict Apply(const WorkerPardoned& fact);
   Verdict Apply(const TokenCreated& fact);
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
@@ -57,6 +60,7 @@ class FactWriter {
   std::optional<LiveRow> LastBelow(RoundKey key, uint64_t end);
   // The live slice with exactly these bounds.
   std::optional<LiveRow> Exactly(RoundKey key, Interval interval);
+  bool IsQuarantined(WorkerId worker);
   void InsertSlice(const SliceCommitted& fact);
 
   std::optional<RoundState> round_;
@@ -65,9 +69,11 @@ class FactWriter {
   Query insert_purge_, next_purge_, end_purge_;
   Query find_round_, last_round_, insert_round_;
   Query last_live_, find_digest_, insert_commit_, insert_live_, delete_live_, insert_retraction_, insert_disagreement_;
+  Query insert_verification_, find_quarantine_, insert_quarantine_;
   Query find_worker_, save_worker_, last_description_, insert_description_, find_token_, insert_token_,
       insert_revocation_, insert_blob_;
-  Query purge_live_commits_, purge_live_, purge_retracted_commits_, purge_retractions_, purge_disagreements_;
+  Query purge_live_commits_, purge_live_, purge_retracted_commits_, purge_retractions_, purge_disagreements_,
+      purge_verifications_;
 };
 
 }  // namespace potluck

@@ -24,6 +24,7 @@ struct JobSubmitted {
   int32_t priority = 0;
   double weight = 1;
   absl::Time at;
+  double verify = 0;  // Which share of its slices is computed again by another worker, 0 to 1.
 };
 
 // Replaces the settings given before.
@@ -87,6 +88,29 @@ struct SliceDisagreed {
   absl::Time at;
 };
 
+// Another worker computed a committed slice again and found the same.
+struct SliceVerified {
+  RoundKey key;
+  Interval interval;
+  std::string digest;  // The slice's: another one with its bounds is not meant.
+  WorkerId first{};    // Whose slice it is.
+  WorkerId second{};
+  std::string implementation;  // The code path by which the second one computed; empty: its default, not named.
+  absl::Time at;
+};
+
+// A worker was found wrong: it may not join, until it is pardoned.
+struct WorkerQuarantined {
+  WorkerId worker{};
+  std::string reason;  // One sentence.
+  absl::Time at;
+};
+
+struct WorkerPardoned {
+  WorkerId worker{};
+  absl::Time at;
+};
+
 // A worker's name, first seen or changed.
 struct WorkerSeen {
   WorkerId worker{};
@@ -129,6 +153,7 @@ struct BlobNamed {
 };
 
 using Fact = std::variant<JobSubmitted, JobSettings, JobEnded, JobDeleted, RoundOpened, SliceCommitted, SliceRetracted,
-                          SliceDisagreed, WorkerSeen, TokenCreated, TokenRevoked, BlobNamed, WorkerDescribed>;
+                          SliceDisagreed, SliceVerified, WorkerSeen, WorkerQuarantined, WorkerPardoned, TokenCreated,
+                          TokenRevoked, BlobNamed, WorkerDescribed>;
 
 }  // namespace potluck

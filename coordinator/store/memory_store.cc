@@ -18,11 +18,15 @@ MemoryFacts::JobRows* MemoryFacts::FindJob(JobId job) {
   return it == jobs_.end() ? nullptr : &it->second;
 }
 
+const MemoryFacts::RoundRows* MemoryFacts::FindRound(RoundKey key) const {
+  const auto job = jobs_.find(key.job);
+  if (job == jobs_.end()) return nullptr;
+  const auto round = job->second.rounds.find(key.round);
+  return round == job->second.rounds.end() ? nullptr : &round->second;
+}
+
 MemoryFacts::RoundRows* MemoryFacts::FindRound(RoundKey key) {
-  JobRows* job = FindJob(key.job);
-  if (job == nullptr) return nullptr;
-  const auto it = job->rounds.find(key.round);
-  return it == job->rounds.end() ? nullptr : &it->second;
+  return const_cast<RoundRows*>(std::as_const(*this).FindRound(key));
 }
 
 const SliceCommitted* MemoryFacts::LastBelow(const RoundRows& round, uint64_t end) {
@@ -109,6 +113,7 @@ Verdict MemoryFacts::Apply(const SliceRetracted& fact) {
   if (round == nullptr || FindJob(fact.key.job)->ended.has_value()) return Verdict::kUnknown;
   if (!HasExactly(*round, fact.interval)) return Verdict::kUnknown;
   round->live.erase(fact.interval.begin);
+  round->verified.erase(fact.interval.begin);
   return Verdict::kStored;
 }
 
@@ -117,6 +122,28 @@ Verdict MemoryFacts::Apply(const SliceDisagreed& fact) {
   if (round == nullptr || !HasExactly(*round, fact.interval)) return Verdict::kUnknown;
   const Disagreement row{fact.key, fact.interval.begin, fact.interval.end, fact.digest, fact.worker};
   return disagreements_.insert(row).second ? Verdict::kStored : Verdict::kRepeat;
+}
+
+Verdict MemoryFacts::Apply(const SliceVerified& fact) {
+  RoundRows* round = FindRound(fact.key);
+  if (round == nullptr || FindJob(fact.key.job)->ended.has_value()) return Verdict::kUnknown;
+  if (!HasExactly(*round, fact.interval)) return Verdict::kUnknown;
+  if (round->live.at(fact.interval.begin).digest != fact.digest) return Verdict::kUnknown;
+  return round->verified.emplace(fact.interval.begin, fact).second ? Verdict::kStored : Verdict::kRepeat;
+}
+
+Verdict MemoryFacts::Apply(const WorkerQuarantined& fact) {
+  for (const WorkerQuarantined& known : quarantined_) {
+    if (known.worker == fact.worker) return Verdict::kRepeat;
+  }
+  quarantined_.push_back(fact);
+  return Verdict::kStored;
+}
+
+Verdict MemoryFacts::Apply(const WorkerPardoned& fact) {
+  const size_t pardoned =
+      std::erase_if(quarantined_, [&fact](const WorkerQuarantined& known) { return known.worker == fact.worker; });
+  return pardoned > 0 ? Verdict::kStored : Verdict::kUnknown;
 }
 
 Verdict MemoryFacts::Apply(const WorkerSeen& fact) {
@@ -180,10 +207,12 @@ StoreContents MemoryFacts::Contents() const {
   for (const auto& [id, rows] : jobs_) {
     StoredJob job{rows.submitted, rows.settings, {}, rows.ended.has_value(), rows.ended.value_or(JobEnded{})};
     for (const auto& [number, round] : rows.rounds) job.rounds.push_back(round.opened);
+    for (const Disagreement& row : disagreements_) job.disagreements += std::get<RoundKey>(row).job == id;
     contents.jobs.push_back(std::move(job));
   }
   contents.workers = workers_;
   contents.worker_descriptions = descriptions_;
+  contents.quarantined = quarantined_;
   for (const TokenRow& token : tokens_) {
     (token.revoked ? contents.revoked_tokens : contents.tokens).push_back(token.created);
   }
@@ -193,11 +222,15 @@ StoreContents MemoryFacts::Contents() const {
 }
 
 void MemoryFacts::ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) const {
-  const auto job = jobs_.find(key.job);
-  if (job == jobs_.end()) return;
-  const auto round = job->second.rounds.find(key.round);
-  if (round == job->second.rounds.end()) return;
-  for (const auto& [begin, slice] : round->second.live) visit(slice);
+  const RoundRows* round = FindRound(key);
+  if (round == nullptr) return;
+  for (const auto& [begin, slice] : round->live) visit(slice);
+}
+
+void MemoryFacts::ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) const {
+  const RoundRows* round = FindRound(key);
+  if (round == nullptr) return;
+  for (const auto& [begin, verified] : round->verified) visit(verified);
 }
 
 std::vector<StoredSlice> MemoryFacts::ReadPage(const SlicePage& page) const {
@@ -212,7 +245,8 @@ std::vector<StoredSlice> MemoryFacts::ReadPage(const SlicePage& page) const {
     for (; it != live.end(); ++it) {
       bytes += it->second.payload.size();
       if (slices.size() == page.max_slices || (!slices.empty() && bytes > page.max_bytes)) return slices;
-      slices.push_back({it->second, WorkerId{}});
+      const auto verified = round->second.verified.find(it->first);
+      slices.push_back({it->second, verified == round->second.verified.end() ? WorkerId{} : verified->second.second});
     }
   }
   return slices;
@@ -292,6 +326,12 @@ absl::Status MemoryStore::ForEachSlice(RoundKey key, const std::function<void(co
 absl::StatusOr<std::vector<StoredSlice>> MemoryStore::ReadPage(const SlicePage& page) {
   MutexLock lock(&mutex_);
   return facts_.ReadPage(page);
+}
+
+absl::Status MemoryStore::ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) {
+  MutexLock lock(&mutex_);
+  facts_.ForEachVerification(key, visit);
+  return absl::OkStatus();
 }
 
 absl::Status MemoryStore::BackUp(const std::string& file) {

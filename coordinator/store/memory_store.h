@@ -29,11 +29,13 @@ class MemoryFacts {
   StoreContents Contents() const;
   void ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) const;
   std::vector<StoredSlice> ReadPage(const SlicePage& page) const;
+  void ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) const;
 
  private:
   struct RoundRows {
     RoundOpened opened;
-    std::map<uint64_t, SliceCommitted> live;  // By begin; disjoint.
+    std::map<uint64_t, SliceCommitted> live;     // By begin; disjoint.
+    std::map<uint64_t, SliceVerified> verified;  // Of those.
   };
   struct JobRows {
     JobSubmitted submitted;
@@ -55,14 +57,18 @@ class MemoryFacts {
   Verdict Apply(const SliceCommitted& fact);
   Verdict Apply(const SliceRetracted& fact);
   Verdict Apply(const SliceDisagreed& fact);
+  Verdict Apply(const SliceVerified& fact);
   Verdict Apply(const WorkerSeen& fact);
   Verdict Apply(const WorkerDescribed& fact);
+  Verdict Apply(const WorkerQuarantined& fact);
+  Verdict Apply(const WorkerPardoned& fact);
   Verdict Apply(const TokenCreated& fact);
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
 
   JobRows* FindJob(JobId job);
   RoundRows* FindRound(RoundKey key);
+  const RoundRows* FindRound(RoundKey key) const;
   // The live slice with the greatest begin below `end`.
   static const SliceCommitted* LastBelow(const RoundRows& round, uint64_t end);
   static bool HasExactly(const RoundRows& round, Interval interval);
@@ -72,6 +78,7 @@ class MemoryFacts {
   std::set<Disagreement> disagreements_;
   std::vector<WorkerSeen> workers_;
   std::vector<WorkerDescribed> descriptions_;
+  std::vector<WorkerQuarantined> quarantined_;
   std::vector<TokenRow> tokens_;
   std::vector<BlobNamed> blobs_;
 };
@@ -87,6 +94,8 @@ class MemoryStore final : public Store {
   absl::Status ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) override
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<StoredSlice>> ReadPage(const SlicePage& page) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) override
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // FailedPrecondition: there is no file to copy.
   absl::Status BackUp(const std::string& file) override;
   uint64_t SizeBytes() override { return 0; }

@@ -11,6 +11,11 @@
 //   SliceCommitted  kUnknown if the interval is empty or beyond the round, or, unless it is a repeat, if the job ended.
 //   SliceRetracted  kUnknown unless exactly this interval is committed, or when the job has ended.
 //   SliceDisagreed  kUnknown unless exactly this interval is committed; kRepeat of an equal one.
+//   SliceVerified   kUnknown unless exactly this interval is committed with this digest, or when the job has ended;
+//   kRepeat
+//                   if it was verified before.
+//   WorkerQuarantined  kRepeat if it is quarantined.
+//   WorkerPardoned     kUnknown unless it is quarantined.
 //   WorkerSeen      kRepeat if the name is the same; kDisagreement if the id or the installation belongs to another.
 //   WorkerDescribed kRepeat if it is, but for the time, what the worker said last.
 //   TokenCreated    kRepeat of the same id and hash; kDisagreement if either is taken otherwise.

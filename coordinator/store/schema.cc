@@ -49,14 +49,32 @@ CREATE TABLE blobs(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, digest BLOB NO
 CREATE TABLE purges(job INTEGER PRIMARY KEY);
 )sql";
 
-// What version 2 added.
+// What version 2 adds: what workers said of themselves ...
 constexpr char kWorkerDescriptions[] = R"sql(
 CREATE TABLE worker_descriptions(seq INTEGER PRIMARY KEY, worker INTEGER NOT NULL, name TEXT, version TEXT,
   platform TEXT, devices TEXT, at INTEGER);
 CREATE INDEX worker_descriptions_by_worker ON worker_descriptions(worker);
 )sql";
 
-void SetVersion(Database& db) { db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str()); }
+// ... and verification.
+constexpr char kVerification[] = R"sql(
+ALTER TABLE jobs ADD COLUMN verify REAL NOT NULL DEFAULT 0;
+CREATE TABLE verifications(commit_seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, first INTEGER NOT NULL,
+  second INTEGER NOT NULL, implementation TEXT, at INTEGER);
+CREATE INDEX verifications_by_job ON verifications(job);
+CREATE TABLE quarantines(seq INTEGER PRIMARY KEY, worker INTEGER NOT NULL, quarantined INTEGER NOT NULL, reason TEXT,
+  at INTEGER);
+CREATE INDEX quarantines_by_worker ON quarantines(worker);
+)sql";
+
+// Takes the tables from `version` to this build's, inside the caller's transaction.
+void Upgrade(Database& db, int64_t version) {
+  if (version < 2) {
+    db.Execute(kWorkerDescriptions);
+    db.Execute(kVerification);
+  }
+  db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str());
+}
 
 // Builds the file under another name and renames it when it is complete and on the disk.
 absl::Status CreateDatabase(const std::string& directory) {
@@ -73,9 +91,8 @@ absl::Status CreateDatabase(const std::string& directory) {
   db.Execute("PRAGMA auto_vacuum = INCREMENTAL");
   db.Begin();
   db.Execute(kTables);
-  db.Execute(kWorkerDescriptions);
   db.Execute(absl::StrCat("PRAGMA application_id = ", kApplicationId).c_str());
-  SetVersion(db);
+  Upgrade(db, 1);
   db.Commit();
   if (!db.status().ok()) return db.status();
   database->reset();
@@ -100,15 +117,16 @@ absl::Status CheckVersion(Database& db) {
   return absl::OkStatus();
 }
 
-// Brings an older file up to kSchemaVersion, in one transaction.
+// A file of an older version becomes one of this build's, or stays as it is.
 absl::Status Migrate(Database& db) {
   const int64_t version = db.ReadInteger("PRAGMA user_version");
   if (!db.status().ok() || version == kSchemaVersion) return db.status();
   db.Begin();
-  if (version < 2) db.Execute(kWorkerDescriptions);
-  SetVersion(db);
+  Upgrade(db, version);
   db.Commit();
-  return db.status();
+  const absl::Status status = db.status();
+  if (!status.ok()) db.Rollback();
+  return status;
 }
 
 absl::Status CheckIntegrity(Database& db) {

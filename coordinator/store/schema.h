@@ -1,8 +1,10 @@
 // The tables of DIR/potluck.db, and opening the file with every check that can be made before work is entrusted to it.
 //
 // Versions (PRAGMA user_version): changes are additive only. A build of version N reads every version up to N and
-// migrates it, in one transaction, when it opens the file; a newer file is refused with a sentence. 1: the first. 2:
-// what workers said of themselves (worker_descriptions).
+// migrates it, in one transaction, when it opens the file; a newer file is refused with a sentence.
+//   1  the first
+//   2  verification: jobs.verify, `verifications`, `quarantines` (the latest row of a worker counts); what workers said
+//      of themselves: `worker_descriptions`
 //
 // Indices, round sizes and job ids are signed 64-bit integers, at most 2^63-1; larger numbers live inside payloads.
 // Worker and token ids keep all their 64 bits, as signed numbers. Times are nanoseconds since 1970.

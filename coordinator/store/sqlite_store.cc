@@ -143,6 +143,12 @@ absl::StatusOr<std::vector<StoredSlice>> SqliteStore::ReadPage(const SlicePage& 
   return ReadSlicePage(**database, page);
 }
 
+absl::Status SqliteStore::ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file_, Database::Mode::kReadOnly);
+  if (!database.ok()) return database.status();
+  return ReadVerifications(**database, key, visit);
+}
+
 absl::Status SqliteStore::BackUp(const std::string& file) { return BackUpDatabase(file_, file); }
 
 uint64_t SqliteStore::SizeBytes() { return FileSize(file_) + FileSize(absl::StrCat(file_, "-wal")); }

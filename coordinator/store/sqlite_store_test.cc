@@ -59,6 +59,44 @@ void FillDirectory(const std::string& directory) {
   AppendAndWait(*store, std::move(facts));
 }
 
+// The tables of version 1, as its builds made them.
+constexpr char kVersion1[] = R"sql(
+PRAGMA auto_vacuum = INCREMENTAL;
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('epoch', 0), ('last_job', 0);
+CREATE TABLE jobs(job INTEGER PRIMARY KEY, request_id BLOB NOT NULL UNIQUE, workload TEXT, name TEXT, spec BLOB,
+  submitted_by TEXT, priority INTEGER, weight REAL, at INTEGER);
+CREATE TABLE job_settings(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, paused INTEGER, priority INTEGER, weight REAL,
+  at INTEGER);
+CREATE INDEX job_settings_by_job ON job_settings(job);
+CREATE TABLE job_ends(job INTEGER PRIMARY KEY, outcome INTEGER, result BLOB, message TEXT, contributions TEXT, at INTEGER);
+CREATE TABLE rounds(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, round INTEGER NOT NULL, size INTEGER NOT NULL,
+  durability INTEGER, planner_state BLOB, at INTEGER, UNIQUE(job, round));
+CREATE TABLE commits(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, round INTEGER NOT NULL, begin INTEGER NOT NULL,
+  "end" INTEGER NOT NULL, digest BLOB NOT NULL, payload BLOB NOT NULL, worker INTEGER, busy REAL, at INTEGER,
+  checksum INTEGER);
+CREATE TABLE live(job INTEGER NOT NULL, round INTEGER NOT NULL, begin INTEGER NOT NULL, "end" INTEGER NOT NULL,
+  seq INTEGER NOT NULL, PRIMARY KEY(job, round, begin)) WITHOUT ROWID;
+CREATE TABLE retractions(commit_seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, reason TEXT, at INTEGER);
+CREATE INDEX retractions_by_job ON retractions(job);
+CREATE TABLE disagreements(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, round INTEGER NOT NULL,
+  begin INTEGER NOT NULL, "end" INTEGER NOT NULL, digest BLOB NOT NULL, worker INTEGER NOT NULL, at INTEGER,
+  UNIQUE(job, round, begin, "end", digest, worker));
+CREATE TABLE workers(seq INTEGER PRIMARY KEY, worker INTEGER NOT NULL UNIQUE, installation TEXT NOT NULL UNIQUE,
+  name TEXT, at INTEGER);
+CREATE TABLE tokens(seq INTEGER PRIMARY KEY, token INTEGER NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, name TEXT,
+  role INTEGER, at INTEGER, expires INTEGER);
+CREATE TABLE token_revocations(token INTEGER PRIMARY KEY, at INTEGER);
+CREATE TABLE blobs(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, digest BLOB NOT NULL, UNIQUE(job, digest));
+CREATE TABLE purges(job INTEGER PRIMARY KEY);
+PRAGMA application_id = 0x50744c6b;
+PRAGMA user_version = 1;
+INSERT INTO jobs VALUES (1, CAST('request 1' AS BLOB), 'nqueens', 'job 1', x'01', 'ada', 3, 1.5, 1700000001000000000);
+INSERT INTO rounds VALUES (NULL, 1, 0, 100, 0, CAST('0' AS BLOB), 1700000010000000000);
+INSERT INTO workers VALUES (NULL, 1, 'installation 1', 'laptop', 1700000060000000000);
+UPDATE meta SET value = 1 WHERE key = 'last_job';
+)sql";
+
 class SqliteStoreTest : public ::testing::Test {
  protected:
   const std::string& directory() const { return directory_.path(); }
@@ -180,16 +218,26 @@ TEST_F(SqliteStoreTest, NewerVersionIsRefusedAndLeftAsItIs) {
   EXPECT_EQ(FileBytes(file()), before);
 }
 
-TEST_F(SqliteStoreTest, AFileOfVersion1IsBroughtUpToDateWithAllThatIsInIt) {
-  FillDirectory(directory());
-  RunSql(file(), "DROP TABLE worker_descriptions; PRAGMA user_version = 1");  // What version 1 wrote.
+TEST_F(SqliteStoreTest, AFileOfVersion1IsMigratedAndLosesNothing) {
+  RunSql(file(), kVersion1);
+  const SliceCommitted slice = Slice(1, 0, {0, 10}, "a");
+  RunSql(file(), absl::StrCat("INSERT INTO commits VALUES (1,1,0,0,10,x'", HexDigest(slice.digest), "',x'61',1,0.25,",
+                              absl::ToUnixNanos(slice.at), ",", static_cast<int64_t>(SliceChecksum(slice)),
+                              "); INSERT INTO live VALUES (1,0,0,10,1)")
+                     .c_str());
+  const std::string expected =
+      "job 1 request 1 nqueens job 1 1 ada 3 1.5 1700000001000000000 verify 0\n"
+      " settings 0 3 1.5 1700000001000000000\n"
+      " round 0 of 100 0 0: [0, 10)=a; verified ";
   std::unique_ptr<SqliteStore> store = OpenOrDie(directory());
-  EXPECT_EQ(store->Load()->worker_descriptions.size(), 0u);
-  EXPECT_FALSE(Slices(*store, 1, 0).empty());
-  const WorkerDescribed said{WorkerId{1}, "lab", "0.1", "Linux", "cpu", At(1)};
-  EXPECT_EQ(AppendOne(*store, said), Verdict::kStored);
+  EXPECT_EQ(Describe(*store), expected + "\nworker 1 installation 1 laptop 1700000060000000000\nlast job 1\n");
+  EXPECT_EQ(AppendAndWait(*store, {Verified(1, 0, {0, 10}, "a"), Job(2), WorkerQuarantined{WorkerId{1}, "w", At(1)}}),
+            Verdicts(3, Verdict::kStored));
   store.reset();
-  EXPECT_EQ(OpenOrDie(directory())->Load()->worker_descriptions.size(), 1u);
+  store = OpenOrDie(directory());  // Now of version 2.
+  EXPECT_THAT(Describe(*store), HasSubstr(expected + "[0, 10) by 2 (avx2)\n"));
+  EXPECT_THAT(Describe(*store), HasSubstr("job 2 request 2 nqueens job 2 4 ada 3 1.5 1700000002000000000 verify 0.25"));
+  EXPECT_THAT(Describe(*store), HasSubstr("quarantined 1 w "));
 }
 
 TEST_F(SqliteStoreTest, AnotherProgramsDatabaseIsRefused) {

@@ -1,8 +1,8 @@
 // Keeps facts durably and in order. The only thing of the coordinator that survives a crash.
 //
 // Thread-safe. Appending is asynchronous: calls made while one transaction is being written share the next one (group
-// commit). A failed append changes nothing. Nothing is read on the hot path: Load and ForEachSlice serve the start,
-// ReadPage those who want to see a job's slices.
+// commit). A failed append changes nothing. Nothing is read on the hot path: Load and the ForEach functions serve the
+// start and the rare cases in which a round is looked at anew, ReadPage those who want to see a job's slices.
 #pragma once
 
 #include <functional>
@@ -32,13 +32,15 @@ struct StoredJob {
   std::vector<RoundOpened> rounds;  // Ascending; the last one is open unless `ended`.
   bool has_ended = false;
   JobEnded ended;
+  uint64_t disagreements = 0;  // SliceDisagreed facts.
 };
 
 struct StoreContents {
   std::vector<StoredJob> jobs;
   std::vector<WorkerSeen> workers;
   std::vector<WorkerDescribed> worker_descriptions;  // Each worker's in the order in which they were stored.
-  std::vector<TokenCreated> tokens;                  // Without the revoked ones.
+  std::vector<WorkerQuarantined> quarantined;  // Without the pardoned ones.
+  std::vector<TokenCreated> tokens;            // Without the revoked ones.
   std::vector<TokenCreated> revoked_tokens;
   std::vector<BlobNamed> blobs;
   JobId last_job{};  // Highest JobId ever given, deleted ones included.
@@ -85,6 +87,9 @@ class Store {
   // no more, or no such job. Holds nothing once it has returned: who reads a long job page by page delays neither
   // commits nor the truncation of the log.
   virtual absl::StatusOr<std::vector<StoredSlice>> ReadPage(const SlicePage& page) = 0;
+
+  // Calls `visit` for each committed, not retracted slice of the round that was verified, by ascending interval.
+  virtual absl::Status ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) = 0;
 
   // Writes a consistent copy to a new file while the store goes on; refuses to overwrite.
   virtual absl::Status BackUp(const std::string& file) = 0;

@@ -49,22 +49,24 @@ TEST_P(StoreTest, NewStoreIsEmptyAndHasAnEpoch) {
 TEST_P(StoreTest, EveryFactIsFoundAgain) {
   const Verdicts verdicts = AppendAndWait(*store_, VariedFacts());
   EXPECT_EQ(verdicts, Verdicts(VariedFacts().size(), Verdict::kStored));
-  EXPECT_EQ(Describe(*store_),
-            "job 1 request 1 nqueens job 1 4 ada 3 1.5 1700000001000000000\n"
-            " settings 0 3 1.5 1700000001000000000\n"
-            " round 0 of 100 0 state 0: [0, 10)=a [10, 20)=c [22, 28)=d\n"
-            "job 2 request 2 nqueens job 2 4 ada 3 1.5 1700000002000000000\n"
-            " settings 1 7 2.5 1700000040000000000\n"
-            " round 0 of 50 0 state 0: [0, 50)=\n"
-            " round 1 of 60 0 state 1: \n"
-            " ended 1 92 \n"
-            "worker 18446744073709551615 installation 1 laptop 1700000060000000000\n"
-            "worker 2 installation 2 lab-7 1700000062000000000\n"
+  EXPECT_EQ(
+      Describe(*store_),
+      "job 1 request 1 nqueens job 1 4 ada 3 1.5 1700000001000000000 verify 0.25\n"
+      " settings 0 3 1.5 1700000001000000000\n"
+      " round 0 of 100 0 state 0: [0, 10)=a [10, 20)=c [22, 28)=d; verified [0, 10) by 3 (avx2) [22, 28) by 2 (avx2)\n"
+      "job 2 request 2 nqueens job 2 4 ada 3 1.5 1700000002000000000 verify 0.25\n"
+      " settings 1 7 2.5 1700000040000000000\n"
+      " round 0 of 50 0 state 0: [0, 50)=; verified \n"
+      " round 1 of 60 0 state 1: ; verified \n"
+      " ended 1 92 \n"
+      "worker 18446744073709551615 installation 1 laptop 1700000060000000000\n"
+      "worker 2 installation 2 lab-7 1700000062000000000\n"
             "worker 2 is lab, 0.1, Linux x86_64, cpu/avx2/x86-64 1700000061000000000\n"
             "worker 2 is lab-7, 0.2, Linux x86_64, cpu/avx2/x86-64 1700000062000000000\n"
-            "token 1 ada 3 never\n"
-            "revoked token 2 bob 1 expires\n" +
-                absl::StrCat("blob ", HexDigest(Sha256("blob")), " of 1\nlast job 3\n"));
+      "quarantined 2 it was found wrong 1700000063000000000\n"
+      "token 1 ada 3 never\n"
+      "revoked token 2 bob 1 expires\n" +
+          absl::StrCat("blob ", HexDigest(Sha256("blob")), " of 1\nlast job 3\n"));
 }
 
 TEST_P(StoreTest, FactsSentTwiceAreRepeats) {
@@ -78,9 +80,11 @@ TEST_P(StoreTest, FactsSentTwiceAreRepeats) {
                                    TokenRevoked{TokenId{1}, At(1)},
                                    BlobNamed{JobId{1}, "d"},
                                    SliceDisagreed{{JobId{1}, 0}, {0, 10}, "other", WorkerId{2}, At(1)},
+                                   WorkerQuarantined{WorkerId{1}, "wrong", At(1)},
                                    Ended(1)};
   AppendAndWait(*store_, facts);
   EXPECT_EQ(AppendAndWait(*store_, facts), Verdicts(facts.size(), Verdict::kRepeat));
+  EXPECT_EQ(store_->Load()->jobs.at(0).disagreements, 1u);
 }
 
 TEST_P(StoreTest, SliceIsStoredIfAndOnlyIfItIsDisjoint) {
@@ -122,6 +126,11 @@ TEST_P(StoreTest, WhatIsNotThereIsUnknown) {
                                    SliceRetracted{{JobId{1}, 0}, {0, 9}, "", At(1)},
                                    SliceRetracted{{JobId{1}, 0}, {1, 10}, "", At(1)},
                                    SliceDisagreed{{JobId{1}, 0}, {0, 11}, "d", WorkerId{1}, At(1)},
+                                   Verified(1, 0, {0, 10}, "another result"),
+                                   Verified(1, 0, {0, 9}),
+                                   Verified(1, 0, {10, 20}),
+                                   Verified(2, 0, {0, 10}),
+                                   WorkerPardoned{WorkerId{1}, At(1)},
                                    Opened(2, 0, 10),
                                    JobSettings{JobId{2}, true, 1, 1, At(1)},
                                    Ended(2),
@@ -193,8 +202,43 @@ TEST_P(StoreTest, AWorkersDescriptionIsStoredWhenItIsAnother) {
   EXPECT_EQ(store_->Load()->worker_descriptions.size(), 3u);
 }
 
+TEST_P(StoreTest, ARetractedSliceIsNotVerifiedAnyMore) {
+  AppendAndWait(*store_, {Job(1), Opened(1, 0, 100), Slice(1, 0, {0, 10}), Slice(1, 0, {10, 20})});
+  EXPECT_EQ(AppendOne(*store_, Verified(1, 0, {0, 10})), Verdict::kStored);
+  EXPECT_EQ(AppendOne(*store_, Verified(1, 0, {0, 10}, "sum", 3)), Verdict::kRepeat);
+  EXPECT_EQ(AppendOne(*store_, Verified(1, 0, {10, 20})), Verdict::kStored);
+  EXPECT_EQ(Verifications(*store_, 1, 0), "[0, 10) by 2 (avx2) [10, 20) by 2 (avx2)");
+  AppendOne(*store_, SliceRetracted{{JobId{1}, 0}, {0, 10}, "wrong", At(1)});
+  EXPECT_EQ(Verifications(*store_, 1, 0), "[10, 20) by 2 (avx2)");
+  AppendOne(*store_, Slice(1, 0, {0, 10}));
+  EXPECT_EQ(Verifications(*store_, 1, 0), "[10, 20) by 2 (avx2)");
+  EXPECT_EQ(AppendOne(*store_, Verified(1, 0, {0, 10}, "sum", 4)), Verdict::kStored);
+  EXPECT_EQ(Verifications(*store_, 1, 0), "[0, 10) by 4 (avx2) [10, 20) by 2 (avx2)");
+  AppendAndWait(*store_, {Ended(1), JobDeleted{JobId{1}}});
+  EXPECT_EQ(Verifications(*store_, 1, 0), "");
+}
+
+TEST_P(StoreTest, AQuarantineLastsUntilItIsPardonedAndMayComeAgain) {
+  const auto quarantined = [this] {
+    std::string text;
+    const StoreContents contents = *store_->Load();
+    for (const WorkerQuarantined& worker : contents.quarantined) absl::StrAppend(&text, worker.reason, " ");
+    return text;
+  };
+  EXPECT_EQ(AppendOne(*store_, WorkerQuarantined{WorkerId{7}, "first", At(1)}), Verdict::kStored);
+  EXPECT_EQ(AppendOne(*store_, WorkerQuarantined{WorkerId{8}, "other", At(1)}), Verdict::kStored);
+  EXPECT_EQ(AppendOne(*store_, WorkerQuarantined{WorkerId{7}, "again", At(2)}), Verdict::kRepeat);
+  EXPECT_EQ(quarantined(), "first other ");
+  EXPECT_EQ(AppendOne(*store_, WorkerPardoned{WorkerId{7}, At(3)}), Verdict::kStored);
+  EXPECT_EQ(AppendOne(*store_, WorkerPardoned{WorkerId{7}, At(4)}), Verdict::kUnknown);
+  EXPECT_EQ(quarantined(), "other ");
+  EXPECT_EQ(AppendOne(*store_, WorkerQuarantined{WorkerId{7}, "again", At(5)}), Verdict::kStored);
+  EXPECT_EQ(quarantined(), "other again ");
+}
+
 TEST_P(StoreTest, NothingIsAddedToAJobThatEnded) {
   AppendAndWait(*store_, {Job(1), Opened(1, 0, 100), Slice(1, 0, {0, 10}), Ended(1)});
+  EXPECT_EQ(AppendOne(*store_, Verified(1, 0, {0, 10})), Verdict::kUnknown);
   EXPECT_EQ(AppendAndWait(*store_, {Slice(1, 0, {0, 10}), Slice(1, 0, {10, 20}),
                                     SliceRetracted{{JobId{1}, 0}, {0, 10}, "", At(1)}, Opened(1, 1, 5),
                                     JobSettings{JobId{1}, true, 1, 1, At(1)}, Ended(1, "other")}),

@@ -84,6 +84,7 @@ inline JobSubmitted Job(uint64_t id, const std::string& request = "") {
   job.priority = 3;
   job.weight = 1.5;
   job.at = At(id);
+  job.verify = 0.25;
   return job;
 }
 
@@ -114,6 +115,25 @@ inline std::string Slices(Store& store, uint64_t job, uint32_t round) {
   return text;
 }
 
+inline SliceVerified Verified(uint64_t job, uint32_t round, Interval interval, const std::string& value = "sum",
+                              uint64_t second = 2) {
+  return {{JobId{job}, round}, interval, Sha256(value), WorkerId{1}, WorkerId{second}, "avx2", At(25)};
+}
+
+// "[0, 3) by 2 (avx2)": the slices that were verified.
+inline std::string Verifications(Store& store, uint64_t job, uint32_t round) {
+  std::string text;
+  const absl::Status status = store.ForEachVerification({JobId{job}, round}, [&text](const SliceVerified& verified) {
+    EXPECT_EQ(verified.first, WorkerId{1});
+    EXPECT_EQ(verified.digest.size(), 32u);
+    EXPECT_EQ(verified.at, At(25));
+    absl::StrAppend(&text, text.empty() ? "" : " ", ToString(verified.interval), " by ",
+                    static_cast<uint64_t>(verified.second), " (", verified.implementation, ")");
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  return text;
+}
+
 // All of the contents, one fact a line.
 inline std::string Describe(Store& store) {
   const absl::StatusOr<StoreContents> contents = store.Load();
@@ -122,13 +142,13 @@ inline std::string Describe(Store& store) {
   for (const StoredJob& job : contents->jobs) {
     const JobSubmitted& s = job.submitted;
     absl::StrAppend(&text, "job ", ToString(s.job), " ", s.request_id, " ", s.workload, " ", s.name, " ", s.spec.size(),
-                    " ", s.submitted_by, " ", s.priority, " ", s.weight, " ", absl::ToUnixNanos(s.at), "\n settings ",
-                    job.settings.paused, " ", job.settings.priority, " ", job.settings.weight, " ",
-                    absl::ToUnixNanos(job.settings.at), "\n");
+                    " ", s.submitted_by, " ", s.priority, " ", s.weight, " ", absl::ToUnixNanos(s.at), " verify ",
+                    s.verify, "\n settings ", job.settings.paused, " ", job.settings.priority, " ", job.settings.weight,
+                    " ", absl::ToUnixNanos(job.settings.at), "\n");
     for (const RoundOpened& round : job.rounds) {
       absl::StrAppend(&text, " round ", round.key.round, " of ", round.size, " ", static_cast<int>(round.durability),
                       " ", round.planner_state, ": ", Slices(store, static_cast<uint64_t>(s.job), round.key.round),
-                      "\n");
+                      "; verified ", Verifications(store, static_cast<uint64_t>(s.job), round.key.round), "\n");
     }
     if (job.has_ended) {
       absl::StrAppend(&text, " ended ", static_cast<int>(job.ended.outcome), " ", job.ended.result, " ",
@@ -142,6 +162,10 @@ inline std::string Describe(Store& store) {
   for (const WorkerDescribed& said : contents->worker_descriptions) {
     absl::StrAppend(&text, "worker ", static_cast<uint64_t>(said.worker), " is ", said.name, ", ", said.version, ", ",
                     said.platform, ", ", said.devices, " ", absl::ToUnixNanos(said.at), "\n");
+  }
+  for (const WorkerQuarantined& worker : contents->quarantined) {
+    absl::StrAppend(&text, "quarantined ", static_cast<uint64_t>(worker.worker), " ", worker.reason, " ",
+                    absl::ToUnixNanos(worker.at), "\n");
   }
   for (const auto* tokens : {&contents->tokens, &contents->revoked_tokens}) {
     for (const TokenCreated& token : *tokens) {
@@ -170,6 +194,8 @@ inline std::vector<Fact> VariedFacts() {
           Slice(2, 0, {0, 50}, ""),
           SliceRetracted{{JobId{1}, 0}, {20, 30}, "another worker found otherwise", At(50)},
           Slice(1, 0, {22, 28}, "d"),
+          Verified(1, 0, {22, 28}, "d"),
+          Verified(1, 0, {0, 10}, "a", 3),
           Opened(2, 1, 60),
           Ended(2),
           JobDeleted{JobId{3}},
@@ -178,6 +204,9 @@ inline std::vector<Fact> VariedFacts() {
           WorkerSeen{WorkerId{2}, "installation 2", "lab-7", At(62)},
           WorkerDescribed{WorkerId{2}, "lab", "0.1", "Linux x86_64", "cpu/avx2/x86-64", At(61)},
           WorkerDescribed{WorkerId{2}, "lab-7", "0.2", "Linux x86_64", "cpu/avx2/x86-64", At(62)},
+          WorkerQuarantined{WorkerId{2}, "it was found wrong", At(63)},
+          WorkerQuarantined{WorkerId{3}, "it was found wrong", At(64)},
+          WorkerPardoned{WorkerId{3}, At(65)},
           TokenCreated{TokenId{1}, Sha256("x"), "ada", Role::kAdmin, At(70)},
           TokenCreated{TokenId{2}, Sha256("y"), "bob", Role::kWorker, At(71), At(5000)},
           TokenRevoked{TokenId{2}, At(72)},

@@ -238,6 +238,7 @@ TEST_F(AccessTest, AnotherRoleIsRefused) {
                                                  {"jobs", "delete", "1"},
                                                  {"jobs", "set", "1", "--weight", "2"},
                                                  {"workers", "drain", "x"},
+                                                 {"workers", "pardon", "x"},
                                                  {"token", "list"},
                                                  {"token", "revoke", "looker"},
                                                  {"token", "create", "--role", "admin", "--name", "me"}}) {
@@ -267,6 +268,7 @@ TEST_F(AccessTest, AnUnknownJobOrWorkerIsNamed) {
   }
   ExpectOneSentence(RunFor(admin_, {"jobs", "set", "4711", "--weight", "2"}), kExitFailed, {"job", "4711"});
   ExpectOneSentence(RunFor(admin_, {"workers", "drain", "nobody"}), kExitFailed, {"nobody"});
+  ExpectOneSentence(RunFor(admin_, {"workers", "pardon", "nobody"}), kExitFailed, {"nobody", "is quarantined"});
   ExpectOneSentence(RunFor(admin_, {"token", "create", "--role", "worker", "--name", std::string(65, 'x')}),
                     kExitFailed, {"name", "65", "1 to 64"});
 }

@@ -41,7 +41,7 @@ std::vector<Case> Commands() {
   return {
       {{"nqueens"},
        {"--local-workers", "--threads", "--algorithm", "--nodes", "--dispatch", "--coordinator", "--patience", "--name",
-        "--priority", "--weight", "--certificate", "--verbose", "--json", "--slice-seconds"}},
+        "--priority", "--weight", "--certificate", "--verify", "--verbose", "--json", "--slice-seconds"}},
       {{"serve"}, {"--state", "--listen", "--public", "--lease", "--retain", "--log-format", "--log-level"}},
       {{"join"},
        {"--name", "--threads", "--device", "--dispatch", "--when-idle", "--metered", "--ends-in", "--exit-when-idle",
@@ -57,6 +57,7 @@ std::vector<Case> Commands() {
       {{"jobs", "set"}, with({"--priority", "--weight"})},
       {{"workers", "list"}, on_coordinator},
       {{"workers", "drain"}, on_coordinator},
+      {{"workers", "pardon"}, on_coordinator},
       {{"token", "create"}, with({"--role", "--name", "--lifetime"})},
       {{"token", "list"}, on_coordinator},
       {{"token", "revoke"}, on_coordinator},
@@ -89,6 +90,10 @@ TEST(CommandLineTest, NumbersOutOfTheirRangeAreNamed) {
   }
   ExpectUsageErrors({
       {{"nqueens", "8", "--weight", "nan"}, {"--weight is \"nan\"", "a number from 0.001 to 1000"}},
+      {{"nqueens", "8", "--verify", "1.5"}, {"--verify is \"1.5\"", "a number from 0 to 1"}},
+      {{"nqueens", "8", "--verify", "10%"}, {"--verify is \"10%\"", "a number from 0 to 1"}},
+      {{"nqueens", "8", "--local-workers", "1", "--verify", "0.1"},
+       {"--verify is 0.1", "--local-workers is 1", "at least 2"}},
       {{"nqueens", "8", "--weight", "inf"}, {"--weight is \"inf\"", "a number from 0.001 to 1000"}},
       {{"nqueens", "8", "--patience", "10"}, {"--patience is \"10\"", "s, min, h or d"}},
       {{"nqueens", "8", "--algorithm", "magic"}, {"--algorithm is \"magic\"", "backtracking"}},

@@ -3,6 +3,7 @@
 
 #include <grpcpp/server.h>
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -176,7 +177,7 @@ TEST_F(WireTest, AJobThatCannotBeIsRefused) {
   sound.set_request_id("a-request-id");
   sound.set_workload("nqueens");
   sound.set_spec(std::string("\x08\x08\x10\x01", 4));  // n = 8, algorithm 1.
-  std::vector<v1::SubmitRequest> requests(7, sound);
+  std::vector<v1::SubmitRequest> requests(10, sound);
   requests[0].set_request_id("short");
   requests[1].set_workload("chess");
   requests[2].set_spec("garbage");
@@ -184,6 +185,9 @@ TEST_F(WireTest, AJobThatCannotBeIsRefused) {
   requests[4].set_spec("");
   requests[5].set_weight(-1);
   requests[6].set_name("two\nlines");
+  requests[7].set_verify(-0.1);
+  requests[8].set_verify(1.1);
+  requests[9].set_verify(std::numeric_limits<double>::quiet_NaN());
   for (const v1::SubmitRequest& request : requests) {
     v1::SubmitReply reply;
     const grpc::Status status = admin.Call(&Jobs::Submit, request, &reply);

@@ -57,10 +57,13 @@ Table::~Table() {
   if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
 }
 
-Process& Table::Run(const std::vector<std::string>& arguments) {
-  processes_.push_back(std::make_unique<Process>(
-      POTLUCK_BINARY, arguments,
-      std::map<std::string, std::string>{{"HOME", directory_}, {"XDG_CACHE_HOME", directory_ + "/cache"}}));
+Process& Table::Run(const std::vector<std::string>& arguments) { return Start(POTLUCK_BINARY, arguments); }
+
+Process& Table::Start(const std::string& program, const std::vector<std::string>& arguments,
+                      const std::map<std::string, std::string>& environment) {
+  std::map<std::string, std::string> all = {{"HOME", directory_}, {"XDG_CACHE_HOME", directory_ + "/cache"}};
+  all.insert(environment.begin(), environment.end());
+  processes_.push_back(std::make_unique<Process>(program, arguments, all));
   return *processes_.back();
 }
 
@@ -80,9 +83,34 @@ bool Table::Serve(int lease_seconds, int public_port) {
   return is_up;
 }
 
-Process& Table::Join(const std::string& name, double slice_seconds) {
-  return Run({"join", directory_ + "/state/worker.join", "--name", name, "--threads", "1", "--device", "cpu",
-              "--dispatch", "scalar", "--slice-seconds", absl::StrCat(slice_seconds)});
+Process& Table::Join(const std::string& name, double slice_seconds, const std::string& dispatch) {
+  return Run(JoinArguments(name, slice_seconds, dispatch));
+}
+
+Process& Table::JoinLiar(const std::string& name, const std::string& lies, double slice_seconds,
+                         const std::string& dispatch) {
+  return Start(POTLUCK_LIAR, JoinArguments(name, slice_seconds, dispatch), {{"POTLUCK_LIES", lies}});
+}
+
+std::vector<std::string> Table::JoinArguments(const std::string& name, double slice_seconds,
+                                              const std::string& dispatch) const {
+  return {"join",
+          directory_ + "/state/worker.join",
+          "--name",
+          name,
+          "--device",
+          "cpu",
+          "--threads",
+          "1",
+          "--dispatch",
+          dispatch,
+          "--slice-seconds",
+          absl::StrCat(slice_seconds)};
+}
+
+bool Table::ChangeWorker(const std::string& command, const std::string& name) {
+  return Run({"workers", command, name, "--coordinator", directory_ + "/state/admin.join"}).WaitForExit(kPatience) ==
+         Exit{};
 }
 
 Process& Table::Count(int n, uint64_t job, const std::vector<std::string>& flags) {
@@ -151,7 +179,7 @@ std::optional<v1::WorkerStatus> Table::FindWorker(const std::string& name) {
   return std::nullopt;
 }
 
-void Table::ExpectExact(Process& client, int n, uint64_t job, absl::Duration timeout) {
+void Table::ExpectExact(Process& client, int n, uint64_t job, absl::Duration timeout, uint64_t disagreements) {
   const std::string solutions = nqueens::KnownSolutions(n)->ToString();
   const std::string nodes = nqueens::KnownNodes(n)->ToString();
   const std::optional<Exit> exit = client.WaitForExit(timeout);
@@ -168,7 +196,7 @@ void Table::ExpectExact(Process& client, int n, uint64_t job, absl::Duration tim
   absl::StatusOr<v1::JobStatus> status = absl::UnavailableError("not asked yet");
   ASSERT_TRUE(WaitUntil("the coordinator knows the job", [&] { return (status = Job(job)).ok(); }));
   EXPECT_EQ(status->state(), v1::JobStatus::DONE);
-  EXPECT_EQ(status->disagreements(), 0u);
+  EXPECT_EQ(status->disagreements(), disagreements);
   const Result<nqueens::Counts> counts = nqueens::DecodeCounts(status->summary());
   ASSERT_TRUE(counts.ok());
   EXPECT_EQ(counts->solutions.ToString(), solutions);

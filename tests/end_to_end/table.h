@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,11 +42,16 @@ class Table {
   // forwarder that stands before it.
   bool Serve(int lease_seconds = 60, int public_port = 0);
   Process& coordinator() { return *coordinator_; }
-  Process& Join(const std::string& name, double slice_seconds = 0.1);
+  Process& Join(const std::string& name, double slice_seconds = 0.1, const std::string& dispatch = "scalar");
+  // A worker of that name whose results are wrong when `lies` says so (liar.cc).
+  Process& JoinLiar(const std::string& name, const std::string& lies, double slice_seconds,
+                    const std::string& dispatch = "scalar");
   // `potluck nqueens N --coordinator`, printing JSON; returns when its job is there, which is `job`.
   Process& Count(int n, uint64_t job, const std::vector<std::string>& flags = {});
   // A command of `potluck jobs` about the job, to its end; true when it succeeded.
   bool ChangeJob(const std::string& command, uint64_t job, const std::vector<std::string>& flags = {});
+  // A command of `potluck workers` about the worker, to its end; true when it succeeded.
+  bool ChangeWorker(const std::string& command, const std::string& name);
 
   // ---- What the coordinator knows, asked directly (not through a forwarder)
   // Errors are not the test's: the coordinator may be away.
@@ -58,10 +64,15 @@ class Table {
   // ---- Endings
   // The client ends well and prints the exact total and number of nodes, and so does the coordinator's job, which was
   // computed by each index once.
-  void ExpectExact(Process& client, int n, uint64_t job, absl::Duration timeout = kPatience);
+  void ExpectExact(Process& client, int n, uint64_t job, absl::Duration timeout = kPatience,
+                   uint64_t disagreements = 0);
 
  private:
   Client& client();
+  std::vector<std::string> JoinArguments(const std::string& name, double slice_seconds,
+                                         const std::string& dispatch) const;
+  Process& Start(const std::string& program, const std::vector<std::string>& arguments,
+                 const std::map<std::string, std::string>& environment = {});
 
   std::string directory_;
   int port_ = 0;

@@ -12,7 +12,7 @@ constexpr absl::Duration kDeadline = absl::Minutes(60);
 
 }  // namespace
 
-Simulation::Simulation(uint64_t seed, SchedulerDefect defect) : random_(seed), defect_(defect) {
+Simulation::Simulation(uint64_t seed, const Rules& rules) : random_(seed), rules_(rules) {
   Draw();
   StartCoordinator();
   for (size_t i = 0; i < workers_.size(); ++i) At(Milliseconds(0, 3000), [this, i] { Join(i); });
@@ -37,10 +37,17 @@ Outcome Simulation::Run() {
 }
 
 void Simulation::Draw() {
-  const size_t workers = Uniform(1, 8);
+  const size_t liars = rules_.liars ? Uniform(1, 2) : 0;
+  const size_t workers = rules_.verify > 0 ? Uniform(2, 5) + liars : Uniform(1, 8);
   for (size_t i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(static_cast<uint32_t>(Uniform(1, 2))));
     workers_.back()->speed = static_cast<double>(Uniform(1, 40)) / 2;
+    if (i >= liars) continue;
+    if (Chance(0.5)) {
+      workers_.back()->lie_chance = rules_.lie_chance;
+    } else {
+      workers_.back()->broken_one_in = 600;  // A slice has six indices, about.
+    }
   }
   const size_t jobs = Uniform(1, 2);
   for (size_t i = 0; i < jobs; ++i) {
@@ -49,8 +56,10 @@ void Simulation::Draw() {
     job.rounds = static_cast<uint32_t>(Uniform(1, 3));
     job.size = Uniform(1, 300);
     job.weight = static_cast<double>(Uniform(1, 4));
+    if (rules_.verify > 0 && Chance(0.7)) job.known_answers = Uniform(1, 4);
     jobs_.push_back(job);
   }
+  if (rules_.liars) calm_ = false;
   if (Chance(0.25)) return;  // A calm run: nothing goes wrong, so nothing may be refused either.
   calm_ = false;
   chances_.lose_message = Chance(0.6) ? 0.1 : 0;
@@ -74,7 +83,7 @@ void Simulation::Heal() {
   faults_are_over_ = true;
   if (!core_) return At(absl::Seconds(1), [this] { Heal(); });
   for (size_t i = 0; i < workers_.size(); ++i) {
-    if (!workers_[i]->up) Join(i);
+    if (!workers_[i]->up && !workers_[i]->banned) Join(i);
   }
   for (const JobPlan& job : jobs_) {
     if (job.id) Handle(core_->Change(Now(), NewCall(), *job.id, {.paused = false}));
@@ -117,13 +126,13 @@ void Simulation::StartCoordinator() {
   options.scheduler.lease_time = absl::Seconds(10);
   options.scheduler.disconnect_grace = absl::Seconds(2);
   options.scheduler.target_unit = absl::Seconds(8);
-  options.scheduler.defect = defect_;
+  options.scheduler.defect = rules_.defect;
   options.longest_hold = absl::Seconds(4);
   core_ = std::make_unique<Core>(options, [this](const std::string& workload, const std::string& spec) {
     const auto fields = FieldReader::Parse(spec);
     (void)workload;
     return Result<std::unique_ptr<Planner>>(
-        std::make_unique<FakePlanner>(static_cast<uint32_t>(fields->Number(1)), fields->Number(2)));
+        std::make_unique<FakePlanner>(static_cast<uint32_t>(fields->Number(1)), fields->Number(2), fields->Number(3)));
   });
   ++core_life_;
   Handle(core_->Recover(Now(), facts_.Contents()));
@@ -134,11 +143,13 @@ void Simulation::Submit(JobPlan& job) {
   FieldWriter spec;
   spec.Uint(1, job.rounds);
   spec.Uint(2, job.size);
+  spec.Uint(3, job.known_answers);
   JobSubmitted submitted;
   submitted.request_id = job.request_id;
   submitted.workload = "fake";
   submitted.spec = spec.Take();
   submitted.weight = job.weight;
+  submitted.verify = rules_.verify;
   const CallId call = NewCall();
   submits_[call] = &job;
   Handle(core_->Submit(Now(), call, submitted));
@@ -152,7 +163,10 @@ void Simulation::CrashCoordinator() {
   // Any beginning of what was on its way may have reached the disk; its acknowledgement is lost all the same.
   size_t survive = Uniform(0, appends_.size());
   for (; survive > 0; --survive, appends_.pop_front()) {
-    for (const Fact& fact : appends_.front().facts) facts_.Write(fact);
+    for (const Fact& fact : appends_.front().facts) {
+      CheckFact(fact);
+      facts_.Write(fact);
+    }
   }
   appends_.clear();
   for (auto& worker : workers_) {
@@ -166,7 +180,10 @@ void Simulation::StoreNext() {
   const Outbox::AppendFacts append = std::move(appends_.front());
   appends_.pop_front();
   std::vector<Verdict> verdicts;
-  for (const Fact& fact : append.facts) verdicts.push_back(facts_.Write(fact));
+  for (const Fact& fact : append.facts) {
+    CheckFact(fact);
+    verdicts.push_back(facts_.Write(fact));
+  }
   Handle(core_->Stored(Now(), append.id, absl::OkStatus(), verdicts));
 }
 
@@ -196,10 +213,21 @@ void Simulation::Handle(Outbox outbox) {
     if (const auto it = submits_.find(answer.call); it != submits_.end() && answer.status.ok())
       it->second->id = answer.job;
   }
+  // What is read may be old when it is handed in; but at the start nothing else is let in before.
   for (const RoundKey key : outbox.rebuilds) {
     std::vector<SliceCommitted> slices;
     facts_.ForEachSlice(key, [&](const SliceCommitted& slice) { slices.push_back(slice); });
-    Handle(core_->Rebuild(Now(), key, slices));
+    std::vector<SliceVerified> verified;
+    facts_.ForEachVerification(key, [&](const SliceVerified& one) { verified.push_back(one); });
+    const auto rebuild = [this, key, slices, verified] { Handle(core_->Rebuild(Now(), key, slices, verified)); };
+    core_->scheduler().IsOpen(key) ? Soon(rebuild) : rebuild();
+  }
+  for (const Outbox::Distrust& distrust : outbox.distrusted) {
+    std::vector<Interval> intervals;
+    facts_.ForEachSlice(distrust.round, [&](const SliceCommitted& slice) {
+      if (slice.worker == distrust.worker) intervals.push_back(slice.interval);
+    });
+    Soon([this, distrust, intervals] { Handle(core_->RetractDistrusted(Now(), distrust, intervals)); });
   }
   if (!core_) return;
   const absl::Time deadline = core_->NextDeadline();
@@ -210,6 +238,16 @@ void Simulation::Handle(Outbox outbox) {
   }
 }
 
-Outcome Simulate(uint64_t seed, SchedulerDefect defect) { return Simulation(seed, defect).Run(); }
+void Simulation::Soon(std::function<void()> event) {
+  if (soon_waiting_ == 0 && Chance(0.5)) return event();
+  soon_ = std::max(soon_, now_ + Milliseconds(0, 40));
+  ++soon_waiting_;
+  At(soon_ - now_, [this, life = core_life_, event = std::move(event)] {
+    --soon_waiting_;
+    if (core_ && life == core_life_) event();
+  });
+}
+
+Outcome Simulate(uint64_t seed, const Rules& rules) { return Simulation(seed, rules).Run(); }
 
 }  // namespace potluck::simulation

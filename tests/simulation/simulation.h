@@ -4,7 +4,8 @@
 // What a seed draws: how many workers, how fast; messages lost, doubled, delayed and overtaken; workers that crash,
 // freeze, leave and come back; a store that is slow; a coordinator that dies with appends unacknowledged, of which any
 // part may have reached the disk; clocks that jump; slices retracted; jobs paused. After every event the invariants are
-// checked.
+// checked. With `liars` there are also one or two workers whose results are wrong now and then (one in a hundred
+// slices, at random or wherever certain indices are), but possible; there are always two honest ones.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,20 @@ struct Outcome {
   uint64_t repeats = 0;   // Slices answered as a repeat.
   uint64_t overlaps = 0;  // Slices refused because others had counted parts of them.
   uint64_t shrinks = 0;
+  uint64_t lies = 0;         // Wrong results handed in.
+  uint64_t verified = 0;     // Slices.
+  uint64_t quarantined = 0;  // Workers, all of them liars.
+  uint64_t all_differed = 0;
+  uint64_t wrong_totals = 0;  // Because no lie in them was drawn for verification.
 };
 
-Outcome Simulate(uint64_t seed, SchedulerDefect defect);
+struct Rules {
+  SchedulerDefect defect = SchedulerDefect::kNone;
+  double verify = 0;
+  bool liars = false;
+  double lie_chance = 0.01;
+};
+
+Outcome Simulate(uint64_t seed, const Rules& rules);
 
 }  // namespace potluck::simulation

@@ -20,7 +20,7 @@ TEST(SimulationTest, EveryIndexCountsExactlyOnceWhateverHappens) {
   if (const char* seed = std::getenv("POTLUCK_SEED")) first = last = std::strtoull(seed, nullptr, 10);
   Outcome sum;
   for (uint64_t seed = first; seed <= last; ++seed) {
-    const Outcome outcome = Simulate(seed, SchedulerDefect::kNone);
+    const Outcome outcome = Simulate(seed, Rules());
     ASSERT_EQ(outcome.failure, "") << "replay with POTLUCK_SEED=" << seed;
     sum.events += outcome.events;
     sum.restarts += outcome.restarts;
@@ -40,24 +40,76 @@ TEST(SimulationTest, EveryIndexCountsExactlyOnceWhateverHappens) {
 }
 
 TEST(SimulationTest, TheSameSeedGivesTheSameRun) {
-  EXPECT_EQ(Simulate(7, SchedulerDefect::kNone).events, Simulate(7, SchedulerDefect::kNone).events);
+  EXPECT_EQ(Simulate(7, Rules()).events, Simulate(7, Rules()).events);
 }
+
+class VerificationTest : public testing::TestWithParam<double> {};
+
+TEST_P(VerificationTest, EveryLieThatIsDrawnIsFoundAndNoHonestWorkerIsBlamed) {
+  uint64_t first = 1, last = GetParam() < 1 ? kSeeds / 3 : kSeeds / 6;
+  if (const char* seed = std::getenv("POTLUCK_SEED")) first = last = std::strtoull(seed, nullptr, 10);
+  Outcome sum;
+  for (uint64_t seed = first; seed <= last; ++seed) {
+    const Outcome outcome = Simulate(seed, {.verify = GetParam(), .liars = true});
+    ASSERT_EQ(outcome.failure, "") << "replay with POTLUCK_SEED=" << seed;
+    sum.restarts += outcome.restarts;
+    sum.lies += outcome.lies;
+    sum.verified += outcome.verified;
+    sum.quarantined += outcome.quarantined;
+    sum.all_differed += outcome.all_differed;
+    sum.wrong_totals += outcome.wrong_totals;
+  }
+  if (first == last) return;
+  RecordProperty("lies", std::to_string(sum.lies));
+  RecordProperty("verified", std::to_string(sum.verified));
+  RecordProperty("quarantined", std::to_string(sum.quarantined));
+  RecordProperty("all_differed", std::to_string(sum.all_differed));
+  RecordProperty("wrong_totals", std::to_string(sum.wrong_totals));
+  EXPECT_GT(sum.restarts, last / 10);
+  EXPECT_GT(sum.lies, last / 10);
+  EXPECT_GT(sum.quarantined, last / 200);
+  EXPECT_TRUE(GetParam() < 1 || sum.wrong_totals == 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shares, VerificationTest, testing::Values(0.1, 1.0));
+
+TEST(LiarsTest, WhereThreeDifferNobodyIsBelievedAndTheTotalIsRight) {
+  uint64_t all_differed = 0;
+  for (uint64_t seed = 1; seed <= kSeeds / 20; ++seed) {
+    const Outcome outcome = Simulate(seed, {.verify = 1, .liars = true, .lie_chance = 0.4});
+    ASSERT_EQ(outcome.failure, "") << "seed " << seed;
+    all_differed += outcome.all_differed;
+  }
+  EXPECT_GT(all_differed, 0u);
+}
+
+TEST(HonestTest, HonestWorkersAgreeWhateverHappens) {
+  for (uint64_t seed = 1; seed <= kSeeds / 10; ++seed) {
+    const Outcome outcome = Simulate(seed, {.verify = 0.5});
+    ASSERT_EQ(outcome.failure, "") << "seed " << seed;
+    ASSERT_EQ(outcome.quarantined, 0u) << "seed " << seed;
+  }
+}
+
+// Defects of the verification show only where something is verified.
+double VerifyFor(SchedulerDefect defect) { return defect < SchedulerDefect::kCheckGoesToTheSameWorker ? 0 : 1; }
 
 class DefectTest : public testing::TestWithParam<SchedulerDefect> {};
 
 TEST_P(DefectTest, IsFoundByTheSimulation) {
   for (uint64_t seed = 1; seed <= kSeedsUntilFound; ++seed) {
-    if (!Simulate(seed, GetParam()).failure.empty()) return;
+    if (!Simulate(seed, {GetParam(), VerifyFor(GetParam()), VerifyFor(GetParam()) > 0}).failure.empty()) return;
   }
   FAIL() << "no seed up to " << kSeedsUntilFound << " notices the defect";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DefectTest,
-                         testing::Values(SchedulerDefect::kGrantStaysFree, SchedulerDefect::kExpiredLeaseIsForgotten,
-                                         SchedulerDefect::kTailIsFreedUnconfirmed,
-                                         SchedulerDefect::kHandedBackIsForgotten,
-                                         SchedulerDefect::kRetractedIsForgotten,
-                                         SchedulerDefect::kCommitKeepsOtherLeases));
+INSTANTIATE_TEST_SUITE_P(
+    All, DefectTest,
+    testing::Values(SchedulerDefect::kGrantStaysFree, SchedulerDefect::kExpiredLeaseIsForgotten,
+                    SchedulerDefect::kTailIsFreedUnconfirmed, SchedulerDefect::kHandedBackIsForgotten,
+                    SchedulerDefect::kRetractedIsForgotten, SchedulerDefect::kCommitKeepsOtherLeases,
+                    SchedulerDefect::kCheckGoesToTheSameWorker, SchedulerDefect::kThirdRunGoesToOneOfTheTwo,
+                    SchedulerDefect::kLostCheckCountsAsDone, SchedulerDefect::kWrongSlicesAreKept));
 
 }  // namespace
 }  // namespace potluck::simulation

@@ -29,8 +29,16 @@ void Simulation::Join(size_t i) {
   request.session = worker.session = SessionId{++last_session_};
   request.installation = request.name = absl::StrCat("worker-", i);
   request.devices.resize(1);
+  request.devices[0].numerics_class = absl::StrCat("class-", i % 2);
+  if (i % 3 != 0) request.devices[0].implementations = {"fast", "slow"};
   Outbox outbox;
-  if (!core_->Join(Now(), request, outbox).ok()) return Fail("a worker was turned away");
+  if (const absl::Status joined = core_->Join(Now(), request, outbox); !joined.ok()) {
+    if (!worker.is_liar()) Fail(absl::StrCat("an honest worker was turned away: ", std::string(joined.message())));
+    worker.up = false;
+    worker.banned = true;
+    return Handle(std::move(outbox));
+  }
+  session_owner_[request.session] = i;
   worker.joined = true;
   Handle(std::move(outbox));
   Pump(i);
@@ -113,6 +121,19 @@ void Simulation::NextSlice(size_t i, uint64_t begin) {
   });
 }
 
+uint64_t Simulation::Compute(size_t i, uint32_t round, Interval interval) {
+  Worker& worker = *workers_[i];
+  const uint64_t right = SumOf(round, interval);
+  uint64_t error = 0;
+  if (worker.lie_chance > 0 && Chance(worker.lie_chance)) error = random_() | 1;
+  for (uint64_t index = interval.begin; worker.broken_one_in > 0 && index < interval.end; ++index) {
+    const uint64_t hash = ValueOf(round + 1000 * static_cast<uint32_t>(i + 1), index);
+    if (hash % worker.broken_one_in == 0) error += hash | 1;  // Always the same, and each liar's own.
+  }
+  outcome_.lies += error != 0;
+  return right + error;
+}
+
 void Simulation::FinishSlice(size_t i, uint64_t run, RoundKey round, LeaseId id, Interval interval, double seconds) {
   Worker& worker = *workers_[i];
   if (worker.run != run || !worker.up) return;
@@ -125,7 +146,7 @@ void Simulation::FinishSlice(size_t i, uint64_t run, RoundKey round, LeaseId id,
   slice.interval = interval;
   slice.lease = id;
   slice.busy_seconds = seconds;
-  slice.payload = PayloadOf(SumOf(round.round, interval));
+  slice.payload = PayloadOf(Compute(i, round.round, interval));
   slice.digest = Sha256(slice.payload);
   worker.book.SliceDone(std::move(slice));
   NextSlice(i, interval.end);
@@ -181,7 +202,7 @@ void Simulation::Receive(size_t i, const ExchangeReply& reply) {
     outcome_.repeats += answer.verdict == SliceVerdict::kRepeat;
     outcome_.overlaps += answer.verdict == SliceVerdict::kOverlap;
     if (answer.verdict == SliceVerdict::kInvalid) Fail(absl::StrCat("refused as invalid: ", answer.message));
-    if (answer.verdict == SliceVerdict::kDisagreement) Fail("honest workers are said to disagree");
+    if (answer.verdict == SliceVerdict::kDisagreement && !rules_.liars) Fail("honest workers are said to disagree");
     if (calm_ && answer.verdict != SliceVerdict::kCommitted)
       Fail("a slice was not counted although nothing went wrong");
   }
@@ -205,7 +226,7 @@ void Simulation::CallFailed(Worker& worker, CallId call, const absl::Status& sta
   At(Milliseconds(50, 1000), [this, i, call, status, life = worker.life] {
     Worker& later = *workers_[i];
     if (later.life != life || later.calls.erase(call) == 0 || !later.request) return;
-    if (absl::IsNotFound(status) || absl::IsAborted(status)) return Join(i);
+    if (absl::IsNotFound(status) || absl::IsAborted(status) || absl::IsPermissionDenied(status)) return Join(i);
     Call(i);  // The same seq again.
   });
 }

@@ -33,7 +33,7 @@ struct Chances {
 
 class Simulation {
  public:
-  Simulation(uint64_t seed, SchedulerDefect defect);
+  Simulation(uint64_t seed, const Rules& rules);
 
   Outcome Run();
 
@@ -42,6 +42,11 @@ class Simulation {
     explicit Worker(uint32_t capacity) : book(1, capacity) {}
     LeaseBook book;
     double speed = 1;  // Indices per second.
+    // A liar's results are wrong by chance, or wherever an index is that it cannot compute.
+    double lie_chance = 0;
+    uint64_t broken_one_in = 0;
+    bool is_liar() const { return lie_chance > 0 || broken_one_in > 0; }
+    bool banned = false;
     bool up = false;
     absl::Time frozen_until = absl::InfinitePast();
     bool joined = false;
@@ -61,6 +66,7 @@ class Simulation {
     uint32_t rounds = 1;
     uint64_t size = 1;
     double weight = 1;
+    uint64_t known_answers = 0;
     std::optional<JobId> id;
   };
 
@@ -95,6 +101,19 @@ class Simulation {
 
   void RetractSomething();
 
+  // What the store is told is looked at before it is written.
+  void CheckFact(const Fact& fact);
+  void CheckFact(const SliceVerified& fact);
+  void CheckFact(const WorkerSeen& fact);
+  void CheckFact(const SliceRetracted& fact);
+  void CheckFact(const WorkerQuarantined& fact);
+  const JobPlan* PlanOf(JobId job) const;
+  bool IsWrong(const SliceCommitted& slice) const;
+  std::optional<SliceCommitted> FindSlice(RoundKey key, Interval interval) const;
+
+  // Calls `event`, now or a little later but in order, unless the coordinator dies before.
+  void Soon(std::function<void()> event);
+
   void Handle(Outbox outbox);
 
   // ---- Workers
@@ -113,6 +132,9 @@ class Simulation {
 
   void NextSlice(size_t i, uint64_t begin);
 
+  // What the worker finds, which may be wrong.
+  uint64_t Compute(size_t i, uint32_t round, Interval interval);
+
   void FinishSlice(size_t i, uint64_t run, RoundKey round, LeaseId id, Interval interval, double seconds);
 
   // ---- The network between them
@@ -130,6 +152,7 @@ class Simulation {
   void CheckInvariants();
 
   void CheckRound(RoundKey key);
+  void CheckChecks(const RoundState& state);
 
   bool HasFreeWork() const;
 
@@ -137,12 +160,13 @@ class Simulation {
 
   bool AllDone() const;
 
+  void CheckVerifications(RoundKey key, const JobSubmitted& job);
   void CheckResults();
 
   std::string DescribeRounds() const;
 
   std::mt19937_64 random_;
-  const SchedulerDefect defect_;
+  const Rules rules_;
   Chances chances_;
   bool calm_ = true;
   bool faults_are_over_ = false;
@@ -156,11 +180,15 @@ class Simulation {
   std::deque<Outbox::AppendFacts> appends_;
   std::unique_ptr<Core> core_;
   uint64_t core_life_ = 0;
+  absl::Time soon_ = absl::InfinitePast();  // When the last of those is due that wait.
+  size_t soon_waiting_ = 0;
   uint64_t epoch_ = 0;
   std::vector<JobPlan> jobs_;
   std::map<CallId, JobPlan*> submits_;
 
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::map<SessionId, size_t> session_owner_;
+  std::map<WorkerId, size_t> worker_numbers_;  // As the coordinator knows them.
   std::map<CallId, size_t> call_owner_;
   uint64_t last_call_ = 0;
   uint64_t last_session_ = 0;
