@@ -47,6 +47,26 @@ TEST(FaultsTest, TotalsAreExactWhileWorkersAreKilledAndOthersJoin) {
   table.ExpectExact(client, 17, 1);
 }
 
+// Each worker by another code path, verified by each other.
+TEST(FaultsTest, MeetingInTheMiddleIsExactWhileWorkersAreKilledAndTheCoordinatorRestarts) {
+  Table table;
+  ASSERT_TRUE(table.Serve(kShortLease));
+  Process* scalar = &table.Join("scalar", kShortSlice);
+  table.Join("fastest", kShortSlice, "auto");
+  Process& client = table.Count(19, 1, {"--algorithm", "mitm", "--verify", "0.1"});
+  for (const double progress : {0.1, 0.3, 0.5}) {
+    ASSERT_TRUE(table.WaitForProgress(1, progress));
+    ASSERT_TRUE(scalar->Signal(SIGKILL));
+    ASSERT_EQ(scalar->WaitForExit(kPatience), (Exit{.signal = SIGKILL}));
+    scalar = &table.Join("scalar", kShortSlice);
+  }
+  table.coordinator().Kill();
+  ASSERT_TRUE(table.Serve(kShortLease));
+  ASSERT_TRUE(table.IsRunning(1));
+  table.ExpectExact(client, 19, 1);
+  EXPECT_GT(table.Job(1)->verified_slices(), 0u);
+}
+
 TEST(FaultsTest, TotalsAreExactAndTheClientSurvivesWhileTheCoordinatorIsKilled) {
   Table table;
   ASSERT_TRUE(table.Serve());

@@ -80,13 +80,14 @@ TEST(VerificationTest, AWorkerWithABrokenCodePathIsFoundWhenItIsAskedForThatPath
   if (SupportedDispatches().size() < 2) GTEST_SKIP() << "this machine has one code path only";
   Table table;
   ASSERT_TRUE(table.Serve());
-  table.JoinLiar("liar", "others:1/1", kShortSlice);
-  table.Join("anna", 0.02);
-  table.Join("bert", 0.02);
-  Process& client = table.Count(16, 1, {"--verify", "1"});
+  // Who forces no path has all of them.
+  table.JoinLiar("liar", "others:1/1", kShortSlice, "auto");
+  table.Join("anna", 0.02, "auto");
+  table.Join("bert", 0.02, "auto");
+  Process& client = table.Count(17, 1, {"--verify", "1"});
   ASSERT_TRUE(client.WaitForExit(kPatience).has_value());
   EXPECT_TRUE(absl::StrContains(QuarantineOf(table, "liar"), "differs from that of"));
-  table.ExpectExact(client, 16, 1, kPatience, table.Job(1)->disagreements());
+  table.ExpectExact(client, 17, 1, kPatience, table.Job(1)->disagreements());
 }
 
 TEST(VerificationTest, AKnownAnswerFindsAWorkerThatAlwaysLiesAndItsQuarantineOutlivesTheCoordinator) {
@@ -112,7 +113,7 @@ TEST(VerificationTest, AKnownAnswerFindsAWorkerThatAlwaysLiesAndItsQuarantineOut
 
 TEST(VerificationTest, LocalWorkersVerifyEachOther) {
   Table table;
-  Process& client = table.Run({"nqueens", "13", "--local-workers", "2", "--verify", "0.5", "--json"});
+  Process& client = table.Run({"nqueens", "13", "--nodes", "--local-workers", "2", "--verify", "0.5", "--json"});
   table.ExpectExact(client, 13, 1);
   const auto json = nlohmann::json::parse(client.output(), nullptr, /*allow_exceptions=*/false);
   EXPECT_EQ(json.value("verify", 0.0), 0.5);
