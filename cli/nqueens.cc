@@ -43,7 +43,7 @@ struct NQueensFlags {
   int priority = 0;
   double weight = 1;
   double verify = 0;
-  double slice_seconds = 2;
+  double slice_seconds = 0.5;  // They are near, and idle ones can take over what has not begun.
   absl::Duration patience = absl::Minutes(10);
   bool verbose = false;
   bool json = false;
@@ -76,7 +76,7 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
   arguments.Switch("--verbose", &flags.verbose, "what the coordinator and the local workers have to say");
   arguments.Switch("--json", &flags.json, "one JSON object on standard output");
   arguments.InternalFlag("--slice-seconds", "S", RealNumber(&flags.slice_seconds, 0.01, 600),
-                         "how long a local worker computes between two results, seconds", "2");
+                         "how long a local worker computes between two results, seconds", "0.5");
 }
 
 uint32_t Algorithm(const NQueensFlags& flags) {

@@ -47,9 +47,10 @@ Status SliceRunner::Open(std::string_view round_payload) {
   return Status();
 }
 
-uint64_t SliceRunner::RanksForSlice(double slice_seconds) const {
+uint64_t SliceRunner::RanksForSlice(double slice_seconds, uint64_t rest) const {
   if (round_->ranks_per_second <= 0) return kFirstSliceRanks;
-  const double wanted = std::min(round_->ranks_per_second * slice_seconds, static_cast<double>(kMaxSliceRanks));
+  const double seconds = SliceSeconds(slice_seconds, static_cast<double>(rest) / round_->ranks_per_second);
+  const double wanted = std::min(round_->ranks_per_second * seconds, static_cast<double>(kMaxSliceRanks));
   return std::clamp<uint64_t>(static_cast<uint64_t>(wanted), 1,
                               std::max(round_->most_ranks * kGrowth, kFirstSliceRanks));
 }
@@ -90,7 +91,7 @@ Status SliceRunner::Run(Interval interval, const Steering& steering, const RunOp
   }
   uint64_t begin = interval.begin;
   while (begin < interval.end) {
-    const uint64_t wanted = std::min(interval.end, begin + RanksForSlice(options.slice_seconds));
+    const uint64_t wanted = std::min(interval.end, begin + RanksForSlice(options.slice_seconds, interval.end - begin));
     const Interval slice{begin, std::min(steering.claim(begin, wanted), interval.end)};
     if (slice.empty()) break;
     const double start = Seconds();

@@ -65,7 +65,7 @@ class SliceRunner : public Runner {
 
   // nullopt when cancelled.
   Result<std::optional<Counts>> ComputeSlice(Interval slice, const Steering& steering);
-  uint64_t RanksForSlice(double slice_seconds) const;
+  uint64_t RanksForSlice(double slice_seconds, uint64_t rest) const;
   // Counts all of board n with DefaultDepth(n), the interior included.
   Result<Counts> CountBoard(int n);
 

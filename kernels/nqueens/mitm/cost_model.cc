@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 
 namespace potluck::nqueens::mitm {
 namespace {
@@ -18,24 +17,37 @@ constexpr double kFixed = 2000, kPerHalfBoard = 2.5, kPerPair = 0.0010;
 }  // namespace
 
 CostModel::CostModel(int n) : n_(n), half_(n / 2) {
-  for (int i = 2; i <= half_; ++i) log_factorial_ += std::log(i);
-  for (int k = 1; k < half_; ++k) pair_log_[k] = std::log(1 - 2.0 * (half_ - k) / (half_ * (half_ - 1.0)) * 0.999999);
+  const bool odd = n % 2 == 1;
+  double log_factorial = 0;
+  for (int i = 2; i <= half_; ++i) log_factorial += std::log(i);
+  none_ = std::exp(log_factorial + (odd ? kOddOffset : kEvenOffset));
+  const double slope = odd ? kOddSlope : kEvenSlope;
+  for (int k = 1; k < half_; ++k) {
+    // For two columns p(1) is 1: then hardly any, not none.
+    const double log = std::log(1 - 2.0 * (half_ - k) / (half_ * (half_ - 1.0)) * 0.999999);
+    for (int pairs = 0; pairs < 16; ++pairs) {
+      pair_[static_cast<size_t>(k)][static_cast<size_t>(pairs)] = std::exp(slope * pairs * log);
+    }
+  }
+  for (int rows = 0; rows < 16; ++rows) {
+    closed_[static_cast<size_t>(rows)] = std::exp(kOddClosedSlope * rows * std::log(1 - 1.0 / half_));
+    const int distance = half_ - rows;
+    middle_[static_cast<size_t>(rows)] =
+        distance <= 0 ? 1 : std::exp(kOddMiddleSlope * std::log((half_ - distance + 0.2) / half_));
+  }
 }
 
 double CostModel::HalfBoards(uint32_t rows, int middle_row) const {
-  double lambda = 0;
-  for (int k = 1; k < half_; ++k) lambda += std::popcount(rows & rows >> k) * pair_log_[k];
-  if (middle_row < 0) return std::exp(log_factorial_ + kEvenOffset + kEvenSlope * lambda);
-  int closed = 0;  // Rows with a cell on a diagonal of the middle column's queen.
-  for (uint32_t rest = rows; rest != 0; rest &= rest - 1) {
-    const int row = std::countr_zero(rest);
-    closed += row != half_ && std::abs(row - middle_row) <= half_ ? 1 : 0;
+  double boards = none_;
+  for (int k = 1; k < half_; ++k) {
+    boards *= pair_[static_cast<size_t>(k)][static_cast<size_t>(std::popcount(rows & rows >> k))];
   }
-  const int distance = half_ - middle_row;
-  double middle = 0;
-  if ((rows >> half_ & 1) != 0 && distance > 0) middle = std::log((half_ - distance + 0.2) / half_);
-  return std::exp(log_factorial_ + kOddOffset + kOddSlope * lambda +
-                  kOddClosedSlope * closed * std::log(1 - 1.0 / half_) + kOddMiddleSlope * middle);
+  if (middle_row < 0) return boards;
+  // Rows with a cell on a diagonal of the middle column's queen: no farther from it than there are columns.
+  const uint32_t near = ((uint32_t{2} << (middle_row + half_)) - 1) & ~(uint32_t{1} << half_);
+  boards *= closed_[static_cast<size_t>(std::popcount(rows & near))];
+  if ((rows >> half_ & 1) != 0) boards *= middle_[static_cast<size_t>(middle_row)];
+  return boards;
 }
 
 double CostModel::Cost(const Subproblem& subproblem) const {

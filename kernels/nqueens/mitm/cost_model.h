@@ -10,6 +10,7 @@
 // Pure functions, thread-safe.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "kernels/nqueens/mitm/row_sets.h"
@@ -26,10 +27,16 @@ class CostModel {
   double Cost(const Subproblem& subproblem) const;
 
  private:
+  // What a row set's half boards are multiplied with, by how many of its queens are concerned: exponentials, tabulated
+  // because a plan prices millions of row sets.
+  using Factors = std::array<double, 16>;
+
   int n_;
   int half_;
-  double log_factorial_ = 0;
-  double pair_log_[16] = {};  // log(1 - p(k))
+  double none_ = 0;               // Without any of them.
+  std::array<Factors, 16> pair_;  // By distance, and number of pairs at that distance.
+  Factors closed_;                // n odd: by rows with a cell on a diagonal of the middle column's queen.
+  Factors middle_;                // n odd: if the middle row is among them, by the middle row.
 };
 
 }  // namespace potluck::nqueens::mitm

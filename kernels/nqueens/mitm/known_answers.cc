@@ -117,20 +117,23 @@ std::vector<Part> KnownAnswers(int n) {
   std::vector<uint64_t> indices;
   for (uint64_t draw = 1; draw <= kDraws; ++draw) indices.push_back(Mix64(draw) % size);
   for (uint64_t index = 0; index < std::min(kFirstIndices, size); ++index) indices.push_back(index);
+  // The cheapest ones.
   const CostModel model(n);
+  std::vector<std::pair<double, uint64_t>> candidates;
   for (const uint64_t index : indices) {
-    if (answers.size() == kAnswers) break;
     const Subproblem subproblem = SubproblemAt(n, index);
     if (!subproblem.counted()) continue;
-    // Not even tried where it would be given up.
     const double east = model.HalfBoards(subproblem.east, subproblem.middle_row);
     const double west = model.HalfBoards(subproblem.west, subproblem.middle_row);
-    if (std::max(east, west) > kMostHalves || east * west > kMostPairs) continue;
+    if (std::max(east, west) <= kMostHalves) candidates.emplace_back(east * west, index);
+  }
+  std::sort(candidates.begin(), candidates.end());
+  candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
+  for (const auto& [pairs, index] : candidates) {
+    if (answers.size() == kAnswers || pairs > kMostPairs) break;
     const std::optional<uint64_t> solutions = CountPlainly(n, index, kMostPairs);
-    if (!solutions) continue;
-    const bool twice =
-        std::any_of(answers.begin(), answers.end(), [&](const Part& answer) { return answer.interval.begin == index; });
-    if (!twice) answers.push_back({{index, index + 1}, Encode(Counts{*solutions, 0, Mix64(index, *solutions, 0), 0})});
+    if (solutions)
+      answers.push_back({{index, index + 1}, Encode(Counts{*solutions, 0, Mix64(index, *solutions, 0), 0})});
   }
   return answers;
 }

@@ -16,9 +16,10 @@ static_assert(kMaxN == kMaxMeetInTheMiddleN);
 MitmPlan::MitmPlan(int n) : n_(n), size_(n < kMinN ? 1 : IndexCount(n)), model_(std::max(n, kMinN)) {
   cost_before_group_.reserve(size_ / kGroup + 2);
   double cost = 0;
+  SubproblemWalk walk(std::max(n, kMinN));
   for (uint64_t index = 0; index < size_; ++index) {
     if (index % kGroup == 0) cost_before_group_.push_back(cost);
-    cost += CostOf(index);
+    cost += n < kMinN ? 1 : model_.Cost(walk.Next());
   }
   cost_before_group_.push_back(cost);
 }

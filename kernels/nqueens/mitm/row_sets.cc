@@ -20,9 +20,9 @@ constexpr Triangle kBinomial = MakeTriangle();
 
 uint32_t AllRows(int n) { return ~uint32_t{0} >> (32 - n); }
 
-Subproblem EvenSubproblem(int n, uint64_t index) {
+Subproblem EvenSubproblem(int n, uint32_t subset) {
   Subproblem subproblem;
-  subproblem.east = Unrank(index, n / 2);
+  subproblem.east = subset;
   subproblem.west = AllRows(n) & ~subproblem.east;
   const uint32_t east = subproblem.east;
   const uint32_t mirrored = Mirrored(east, n);
@@ -38,13 +38,12 @@ uint32_t Skipping(uint32_t set, int skipped) {
   return (set & below) | (set & ~below) << 1;
 }
 
-Subproblem OddSubproblem(int n, uint64_t index) {
+Subproblem OddSubproblem(int n, int middle_row, uint32_t subset) {
   const int half = n / 2;
-  const uint64_t subsets = Binomial(n - 2, half - 1);
   Subproblem subproblem;
-  subproblem.middle_row = static_cast<int>(index / subsets);
+  subproblem.middle_row = middle_row;
   const uint32_t rows = AllRows(n) & ~(uint32_t{1} << subproblem.middle_row);
-  const uint32_t east = Skipping(Unrank(index % subsets, half - 1), subproblem.middle_row) | uint32_t{1} << (n - 1);
+  const uint32_t east = Skipping(subset, middle_row) | uint32_t{1} << (n - 1);
   subproblem.east = east;
   subproblem.west = rows & ~east;
   // Left to right: row n-1 stands east. Top to bottom: the middle column's queen stands in the upper half.
@@ -95,9 +94,11 @@ Ranker::Ranker(int n, int k) : high_sets_(size_t{1} << std::max(n - kLowBits, 0)
 }
 
 uint32_t Mirrored(uint32_t set, int n) {
-  uint32_t mirrored = 0;
-  for (; set != 0; set &= set - 1) mirrored |= uint32_t{1} << (n - 1 - std::countr_zero(set));
-  return mirrored;
+  // All 32 bits, by swapping ever larger neighbours; then what were the lowest n.
+  set = (set & 0x55555555) << 1 | (set >> 1 & 0x55555555);
+  set = (set & 0x33333333) << 2 | (set >> 2 & 0x33333333);
+  set = (set & 0x0f0f0f0f) << 4 | (set >> 4 & 0x0f0f0f0f);
+  return __builtin_bswap32(set) >> (32 - n);
 }
 
 uint64_t IndexCount(int n) {
@@ -106,7 +107,26 @@ uint64_t IndexCount(int n) {
 }
 
 Subproblem SubproblemAt(int n, uint64_t index) {
-  return n % 2 == 0 ? EvenSubproblem(n, index) : OddSubproblem(n, index);
+  const int half = n / 2;
+  if (n % 2 == 0) return EvenSubproblem(n, Unrank(index, half));
+  const uint64_t subsets = Binomial(n - 2, half - 1);
+  return OddSubproblem(n, static_cast<int>(index / subsets), Unrank(index % subsets, half - 1));
+}
+
+SubproblemWalk::SubproblemWalk(int n)
+    : n_(n),
+      first_((uint32_t{1} << (n % 2 == 0 ? n / 2 : n / 2 - 1)) - 1),
+      subset_(first_),
+      end_(uint32_t{1} << (n % 2 == 0 ? n : n - 2)) {}
+
+Subproblem SubproblemWalk::Next() {
+  if (subset_ >= end_) {
+    subset_ = first_;
+    ++middle_row_;
+  }
+  const uint32_t subset = subset_;
+  subset_ = NextSubset(subset);
+  return n_ % 2 == 0 ? EvenSubproblem(n_, subset) : OddSubproblem(n_, middle_row_, subset);
 }
 
 }  // namespace potluck::nqueens::mitm

@@ -77,4 +77,19 @@ struct Subproblem {
 // `index` < IndexCount(n).
 Subproblem SubproblemAt(int n, uint64_t index);
 
+// All of them in the order of their indices, faster than one by one.
+class SubproblemWalk {
+ public:
+  explicit SubproblemWalk(int n);
+  // Call IndexCount(n) times at most.
+  Subproblem Next();
+
+ private:
+  int n_;
+  uint32_t first_;   // The subset of rank 0 ...
+  uint32_t subset_;  // ... and the one to be told next.
+  uint32_t end_;     // Beyond all subsets.
+  int middle_row_ = 0;
+};
+
 }  // namespace potluck::nqueens::mitm

@@ -54,6 +54,21 @@ TEST(RowSetsTest, WeightsOfCountedIndicesAddUpToAllRowSets) {
   }
 }
 
+TEST(RowSetsTest, AWalkTellsTheSubproblemsInTheOrderOfTheirIndices) {
+  for (int n = kMinN; n <= 13; ++n) {
+    SubproblemWalk walk(n);
+    for (uint64_t index = 0; index < IndexCount(n); ++index) {
+      const Subproblem expected = SubproblemAt(n, index);
+      const Subproblem told = walk.Next();
+      ASSERT_EQ(told.east, expected.east);
+      ASSERT_EQ(told.west, expected.west);
+      ASSERT_EQ(told.middle_row, expected.middle_row);
+      ASSERT_EQ(told.mirror_weight, expected.mirror_weight);
+      ASSERT_EQ(told.is_own_complement, expected.is_own_complement);
+    }
+  }
+}
+
 TEST(RowSetsTest, IndicesAreDistinctSubproblems) {
   for (const int n : {10, 11}) {
     std::set<std::pair<uint32_t, int>> seen;

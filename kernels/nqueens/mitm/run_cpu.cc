@@ -180,8 +180,9 @@ Status MitmRunner::Open(std::string_view round_payload) {
 
 uint64_t MitmRunner::SliceEnd(Interval rest, double slice_seconds) const {
   if (round_->cost_per_second <= 0) return round_->plan.Cut(rest, kFirstSliceCost);
-  const double wanted =
-      std::max(round_->cost_per_second * slice_seconds, kSubproblemsPerThread * options_.threads * round_->mean_cost);
+  const double together = kSubproblemsPerThread * options_.threads * round_->mean_cost;
+  const double seconds = SliceSeconds(slice_seconds, round_->plan.Cost(rest) / round_->cost_per_second);
+  const double wanted = std::max(round_->cost_per_second * seconds, together);
   return round_->plan.Cut(rest, std::min(wanted, std::max(round_->most_cost, kFirstSliceCost) * kGrowth));
 }
 
