@@ -181,6 +181,10 @@ int RunBenchNQueens(const Args& args) {
     return FailUsage(absl::InvalidArgumentError(
         absl::StrCat("--n is ", flags.n, "; allowed with --algorithm mitm is 1 to ", nqueens::kMaxMeetInTheMiddleN)));
   }
+  if (flags.algorithm == "mitm" && flags.device == "cuda") {
+    return FailUsage(absl::InvalidArgumentError(
+        "--device is cuda with --algorithm mitm, which has no GPU code yet; allowed with it is backtracking"));
+  }
   const absl::StatusOr<Measurement> measurement = Measure(flags);
   if (!measurement.ok()) return Fail(measurement.status());
   Print(flags, *measurement);

@@ -115,7 +115,8 @@ class Cell {
   // Counts the board as often as fills `least_seconds`, once at least; the mean goes into the result if it is the least
   // so far. A first count that is shorter than that only warms up, and is no measurement.
   absl::Status Measure(double least_seconds) {
-    if (column_->algorithm == nqueens::kMeetInTheMiddle) {  // Its tables are part of the work: those of earlier runs go.
+    if (column_->algorithm ==
+        nqueens::kMeetInTheMiddle) {  // Its tables are part of the work: those of earlier runs go.
       Result<std::unique_ptr<Runner>> fresh = column_->make_runner();
       if (!fresh.ok()) return ToAbsl(fresh.status());
       runner_ = std::move(fresh).value();

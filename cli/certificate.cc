@@ -67,10 +67,17 @@ class Fields {
     if (field == nullptr || (field->is_number_unsigned() && field->get<uint64_t>() == value)) return;
     NotAllowed(name, *field, absl::StrCat(value, ", ", why));
   }
+  static constexpr size_t kMostBytes = 1024;  // Of a text: a certificate may come from anybody.
+
   std::string String(const char* name) {
     const Json* field = Find(name);
     if (field == nullptr) return "";
-    if (field->is_string()) return field->get<std::string>();
+    if (field->is_string()) {
+      std::string text = field->get<std::string>();
+      if (text.size() <= kMostBytes) return text;
+      Fail(absl::StrCat(name, " is ", text.size(), " bytes long; allowed is at most ", kMostBytes));
+      return "";
+    }
     NotAllowed(name, *field, "a text in quotes");
     return "";
   }

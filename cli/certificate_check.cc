@@ -27,6 +27,8 @@ struct Drawn {
   uint32_t worker = 0;
 };
 
+constexpr size_t kMostWorkers = 100'000;  // Their names are held in memory.
+
 // The names of the workers, each once.
 class Names {
  public:
@@ -112,6 +114,9 @@ class Check {
         return reader_.AtLine(absl::StrCat("worker ", Printable(slice.worker), ": ", added.message()));
       }
       if (!slice.verified_by.empty()) ++findings_.verified_slices;
+      if (names_.size() > kMostWorkers) {
+        return reader_.AtLine(absl::StrCat("there are more than ", kMostWorkers, " workers; no more are allowed"));
+      }
       sample_.Offer(slice, reader_.line(), names_.Number(slice.worker));
     }
   }

@@ -217,6 +217,8 @@ TEST_F(CertificateTest, MalformedLinesAreToldByLineAndField) {
   EXPECT_THAT(with("\"end\":14", "\"end\":14.5"), HasSubstr("line 3: end is 14.5"));
   EXPECT_THAT(with("\"solutions\":\"", "\"solutions\":\"x"), HasSubstr("line 3: solutions is \"x"));
   EXPECT_THAT(with("\"solutions\":\"", "\"solutions\":\"0"), HasSubstr("line 3: solutions is \"0"));
+  EXPECT_THAT(with("\"worker\":\"", absl::StrCat("\"worker\":\"", std::string(2000, 'x'))),
+              HasSubstr("bytes long; allowed is at most 1024"));
   EXPECT_THAT(with("\"nodes\":\"", "\"nodes\":\"999999999999999999999999999999999999999"), HasSubstr("below 2^128"));
   EXPECT_THAT(with("\"checksum\":\"", "\"checksum\":\"0"), HasSubstr("16 hexadecimal digits"));
   EXPECT_THAT(with("\"worker\":\"bob\"", "\"worker\":7"), HasSubstr("line 3: worker is 7"));

@@ -91,8 +91,8 @@ absl::Status CheckTogether(const NQueensFlags& flags) {
         "--nodes is given with --algorithm mitm, which visits no nodes; allowed with it are auto and backtracking");
   }
   if (flags.algorithm == "mitm" && flags.n > nqueens::kMaxMeetInTheMiddleN) {
-    return absl::InvalidArgumentError(absl::StrCat("N is ", flags.n, "; allowed with --algorithm mitm is 1 to ",
-                                                   nqueens::kMaxMeetInTheMiddleN));
+    return absl::InvalidArgumentError(
+        absl::StrCat("N is ", flags.n, "; allowed with --algorithm mitm is 1 to ", nqueens::kMaxMeetInTheMiddleN));
   }
   if (flags.coordinator.empty()) return absl::OkStatus();
   const char* local = flags.local_workers       ? "--local-workers"

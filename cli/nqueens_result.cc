@@ -100,8 +100,8 @@ std::string ResultText(const NQueensResult& result, bool complete) {
                                              result.verified_slices, " slices)")});
   }
   if (result.disagreements > 0) rows.push_back({"disagreements", absl::StrCat(result.disagreements)});
-  std::string text = absl::StrCat(result.n, " queens by ", std::string(AlgorithmText(result.algorithm)), complete ? "" : ", so far",
-                                  "\n", Table(rows));
+  std::string text = absl::StrCat(result.n, " queens by ", std::string(AlgorithmText(result.algorithm)),
+                                  complete ? "" : ", so far", "\n", Table(rows));
 
   std::vector<std::vector<std::string>> workers = {{"worker", "share", "slices", "busy"}};
   for (const Contributor& worker : result.workers) {

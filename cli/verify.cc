@@ -69,7 +69,8 @@ void Print(const CertificateFindings& findings, uint64_t seed) {
       "the certificate holds: %s slices cover all of %s subproblems of %u queens by %s; totals add up; %s; %s%s\n",
       WithSeparators(absl::StrCat(findings.totals.slices)).c_str(),
       WithSeparators(absl::StrCat(findings.header.index_space)).c_str(), findings.header.spec.n,
-      std::string(nqueens::AlgorithmName(findings.header.spec.algorithm)).c_str(), RecomputedText(findings, seed).c_str(), solutions.c_str(),
+      std::string(nqueens::AlgorithmName(findings.header.spec.algorithm)).c_str(),
+      RecomputedText(findings, seed).c_str(), solutions.c_str(),
       findings.published ? " is the published value" : " is the total, and none is published");
 }
 

@@ -215,10 +215,18 @@ class Child {
     is_open_ = true;
   }
 
-  // The runner of an implementation, with the round open.
+  // The runner of an implementation, with the round open; the default one where another does not work on this machine:
+  // asked for again and again, that would keep whoever waits for the result waiting for ever.
   Result<Runner*> RunnerFor(const std::string& wanted) {
     if (!is_open_) return Status::Error("A run was asked for before a round was opened.");
-    const std::string implementation = wanted.empty() ? DefaultImplementation() : wanted;
+    if (wanted.empty() || wanted == DefaultImplementation()) return OpenRunnerOf(DefaultImplementation());
+    Result<Runner*> runner = OpenRunnerOf(wanted);
+    if (runner.ok()) return runner;
+    runners_.erase(wanted);
+    return OpenRunnerOf(DefaultImplementation());
+  }
+
+  Result<Runner*> OpenRunnerOf(const std::string& implementation) {
     OpenRunner& open = runners_[implementation];
     if (open.runner == nullptr) {
       DeviceSpec device = arguments_.device;

@@ -268,6 +268,12 @@ Outbox Core::Pardon(Instant now, CallId call, const std::string& worker_name) {
   std::vector<WorkerId> pardoned;
   for (const auto& [worker, quarantine] : quarantined_) {
     if (worker_names_[worker] != worker_name) continue;
+    if (!quarantine.is_stored) {  // Stored after the pardon, it would outlive it.
+      Refuse(
+          outbox, call,
+          absl::UnavailableError(absl::StrCat("the quarantine of \"", worker_name, "\" is being stored; ask again")));
+      return outbox;
+    }
     pardoned.push_back(worker);
     facts.push_back(WorkerPardoned{worker, now.wall});
   }

@@ -273,7 +273,10 @@ void Core::StartRetraction(Instant now, Job& job, const std::vector<Interval>& i
   append.job = key.job;
   ++job.retractions_on_their_way;
   append.then = [this, key, intervals](Instant, Outbox& later, const std::vector<Verdict>& verdicts) {
-    Job& job_then = jobs_.at(key.job);
+    Job* const found = FindJob(key.job);
+    // Cancelled, and perhaps deleted, while the store could not take the retraction.
+    if (found == nullptr || found->ended || !found->round || found->key() != key) return;
+    Job& job_then = *found;
     --job_then.retractions_on_their_way;
     ++job_then.rebuilds;
     for (size_t i = 0; i < intervals.size(); ++i) {

@@ -151,6 +151,33 @@ TEST_F(CoreTest, AJobDoesNotEndWithSlicesOfAQuarantinedWorkerAlthoughTheStoreCan
   EXPECT_EQ(ToString(core_->scheduler().Inspect(kRound).free), "[0, 8)");
 }
 
+TEST_F(CoreTest, ARetractionThatWaitsForTheDiskMayFindItsJobDeletedAndAPardonWaitsForTheQuarantine) {
+  Submit();
+  Join();
+  Exchange(1, Request(1));
+  ReportedSlice corrupt = Slice({6, 7});
+  corrupt.digest.clear();
+  Handle(core_->Exchange(now_, CallId{2}, Request(2, {Slice({0, 4})})));
+  hold_store_ = true;
+  Handle(core_->Exchange(now_, CallId{3}, Request(3, {corrupt, corrupt, corrupt})));
+  const std::string name = "anna";
+  const Outbox pardon = core_->Pardon(now_, CallId{9}, name);
+  ASSERT_EQ(pardon.requests.size(), 1u);
+  EXPECT_EQ(pardon.requests[0].status.code(), absl::StatusCode::kUnavailable) << pardon.requests[0].status;
+  while (!held_.empty()) {
+    const Outbox::AppendFacts append = held_.front();
+    held_.erase(held_.begin());
+    Handle(core_->Stored(now_, append.id, absl::ResourceExhaustedError("the disk is full"), {}));
+  }
+  hold_store_ = false;
+  Handle(core_->Cancel(now_, CallId{5}, JobId{1}));
+  Handle(core_->Delete(now_, CallId{6}, JobId{1}));
+  EXPECT_FALSE(core_->Find(JobId{1}).has_value());
+  now_.monotonic += absl::Seconds(5);  // What failed is tried again.
+  Handle(core_->Tick(now_));
+  EXPECT_TRUE(core_->Pardon(now_, CallId{10}, name).requests.empty()) << "it is on its way to the store";
+}
+
 TEST_F(CoreTest, ASliceOnItsWayWhenItsWorkerIsQuarantinedIsRetractedToo) {
   Submit();
   Join();

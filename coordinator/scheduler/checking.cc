@@ -19,6 +19,7 @@ constexpr double kShortestMeasurement = 1e-3;
 void Scheduler::AddCheck(CheckId id, RoundKey key, Interval interval, CheckTerms terms) {
   OpenedRound* round = FindRound(key);
   if (round == nullptr) return;
+  DropCheck(id, key);  // Whatever was wanted of it before.
   round->waiting[terms].insert(id);
   round->checks[id] = {interval, std::move(terms), std::nullopt};
   WakeHungry();

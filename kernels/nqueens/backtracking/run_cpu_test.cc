@@ -67,6 +67,12 @@ TEST_P(RunCpuTest, LongBoardsReachPublishedTotalsAndNodeCounts) {
   ExpectPublishedTotals(16, 17, 2);
 }
 
+TEST_P(RunCpuTest, LongBoardsEighteenAndNineteenReachTheirPublishedTotals) {
+  if (kSanitized) GTEST_SKIP() << "takes too long under a sanitizer";
+  // The scalar path would take another seven minutes.
+  ExpectPublishedTotals(18, GetParam() == "scalar" ? 18 : 19, 2);
+}
+
 // What a slice's ranks hold, one by one.
 std::vector<RankCounts> CountRanks(SliceRunner& runner, Interval ranks) {
   std::vector<RankCounts> counts;

@@ -31,6 +31,8 @@ template <typename Word>
 class JoinTables {
  public:
   JoinTables(const HalfBoard& half, const Layout& layout);
+  JoinTables(const JoinTables&) = delete;
+  JoinTables& operator=(const JoinTables&) = delete;
 
   int outer_columns() const { return outer_columns_; }
   int inner_columns() const { return inner_columns_; }

@@ -76,8 +76,8 @@ inline constexpr size_t kCountScratch = 64 * (64 + (size_t{1} << kMaxPrefixBits)
 
 template <typename Word>
 struct Kernel {
-  // Joins, and bins what fits. `buffer` has room for `buffer_words`: at least 4 blocks times the longest inner list,
-  // and kJoinSlack.
+  // Joins, and bins what fits. `buffer` has room for `buffer_words`: at least kMaxJoinBlocks blocks' entries times
+  // the longest inner list, and kJoinSlack.
   void (*join)(const JoinInput<Word>& input, int prefix_bits, Bins<Word>& bins, ChunkPool& pool, Word* buffer,
                size_t buffer_words);
   // Adds the pairs that fit: `table` are up to kLanes words of one half (sorted so that they have many prefix bits in

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <utility>
 
 #include "kernels/math/mix64.h"
@@ -13,9 +14,10 @@ namespace potluck::nqueens::mitm {
 namespace {
 
 constexpr size_t kAnswers = 4;
+constexpr size_t kTries = 8;
 constexpr uint64_t kFirstIndices = 8;  // Their row sets are compact, so their lists are short.
-constexpr uint64_t kDraws = 24;
-constexpr uint64_t kMostPairs = 4'000'000;  // About a nanosecond each.
+constexpr uint64_t kDraws = 4000;
+constexpr uint64_t kMostPairs = 8'000'000;  // About a nanosecond each.
 constexpr size_t kMostHalves = 20'000;      // Some 100 ns each, dead ends included.
 
 // Queens in some columns, in coordinates of the whole board.
@@ -117,7 +119,7 @@ std::vector<Part> KnownAnswers(int n) {
   std::vector<uint64_t> indices;
   for (uint64_t draw = 1; draw <= kDraws; ++draw) indices.push_back(Mix64(draw) % size);
   for (uint64_t index = 0; index < std::min(kFirstIndices, size); ++index) indices.push_back(index);
-  // The cheapest ones.
+  // The dearest that can be afforded: cheap ones have compact row sets, which hardly ever have solutions.
   const CostModel model(n);
   std::vector<std::pair<double, uint64_t>> candidates;
   for (const uint64_t index : indices) {
@@ -125,15 +127,18 @@ std::vector<Part> KnownAnswers(int n) {
     if (!subproblem.counted()) continue;
     const double east = model.HalfBoards(subproblem.east, subproblem.middle_row);
     const double west = model.HalfBoards(subproblem.west, subproblem.middle_row);
-    if (std::max(east, west) <= kMostHalves) candidates.emplace_back(east * west, index);
+    if (std::max(east, west) <= kMostHalves && east * west <= kMostPairs / 2)
+      candidates.emplace_back(east * west, index);
   }
-  std::sort(candidates.begin(), candidates.end());
+  std::sort(candidates.begin(), candidates.end(), std::greater<>());
   candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
+  candidates.resize(std::min(candidates.size(), kTries));
   for (const auto& [pairs, index] : candidates) {
-    if (answers.size() == kAnswers || pairs > kMostPairs) break;
+    if (answers.size() == kAnswers) break;
     const std::optional<uint64_t> solutions = CountPlainly(n, index, kMostPairs);
-    if (solutions)
-      answers.push_back({{index, index + 1}, Encode(Counts{*solutions, 0, Mix64(index, *solutions, 0), 0})});
+    // A zero would also be found by who loses everything.
+    if (!solutions || *solutions == 0) continue;
+    answers.push_back({{index, index + 1}, Encode(Counts{*solutions, 0, Mix64(index, *solutions, 0), 0})});
   }
   return answers;
 }

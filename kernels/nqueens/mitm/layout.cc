@@ -16,8 +16,11 @@ int ChunkBits(int n) { return n <= 17 ? 6 : kMaxChunkBits; }
 
 int Layout::UsedBits(const HalfBoard& half) { return 2 * half.pattern_bits() - (half.SpecialDiagonal() >= 0 ? 2 : 0); }
 
-Layout::Layout(const HalfBoard& half, int word_bits)
-    : used_(UsedBits(half)), prefix_bits_(PrefixBits(half.n())), chunk_bits_(ChunkBits(half.n())) {
+Layout::Layout(const HalfBoard& half, int word_bits, const LayoutOptions& options)
+    : used_(UsedBits(half)),
+      prefix_bits_(options.prefix_bits >= 0 ? options.prefix_bits : PrefixBits(half.n())),
+      chunk_bits_(options.chunk_bits > 0 ? options.chunk_bits : ChunkBits(half.n())) {
+  prefix_bits_ = std::min(prefix_bits_, (used_ - 2) / 2 * 2);
   up_position_.fill(-1);
   down_position_.fill(-1);
   const int bits = half.pattern_bits();

@@ -33,10 +33,16 @@ struct Lookup {
   uint8_t partner[64] = {};  // The table words' bit that a streamed bit is checked against.
 };
 
+// -1: chosen by n.
+struct LayoutOptions {
+  int prefix_bits = -1;  // Even, at most kMaxPrefixBits; fewer are taken where a pattern has no more.
+  int chunk_bits = -1;   // 1 to kMaxChunkBits, so that kMaxChunks are enough.
+};
+
 class Layout {
  public:
   // `word_bits` 32 or 64; at least UsedBits(half) + 2.
-  Layout(const HalfBoard& half, int word_bits);
+  Layout(const HalfBoard& half, int word_bits, const LayoutOptions& options = {});
 
   static int UsedBits(const HalfBoard& half);
 

@@ -47,7 +47,8 @@ Subproblem OddSubproblem(int n, int middle_row, uint32_t subset) {
   subproblem.east = east;
   subproblem.west = rows & ~east;
   // Left to right: row n-1 stands east. Top to bottom: the middle column's queen stands in the upper half.
-  subproblem.mirror_weight = 4;
+  // In row 0 it closes the middle row altogether (half_board.h).
+  subproblem.mirror_weight = middle_row == 0 ? 0 : 4;
   if (subproblem.middle_row == half) {
     // It stands in the centre: mirroring top to bottom keeps it there, and may swap the halves.
     const uint32_t mirrored = Mirrored(east, n);

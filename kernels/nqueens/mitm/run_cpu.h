@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/dispatch.h"
 #include "kernels/nqueens/mitm/half_board.h"
+#include "kernels/nqueens/mitm/layout.h"
 #include "kernels/workload/runner.h"
 
 namespace potluck::nqueens::mitm {
@@ -15,6 +16,7 @@ struct MitmOptions {
   Dispatch dispatch = Dispatch::kScalar;  // Which the processor must support.
   bool vector_popcount = HasVpopcntdq();  // For tests: AVX-512 without it.
   int word_bits = 0;                      // For tests: 64 where 32 would do. 0: chosen by n.
+  LayoutOptions layout;                   // For tests: as for larger boards.
   Defect defect = Defect::kNone;          // For tests.
 };
 

@@ -19,6 +19,9 @@ std::vector<MitmOptions> Variants() {
   for (const Dispatch dispatch : SupportedDispatches()) {
     variants.push_back({.threads = 1, .dispatch = dispatch});
     variants.push_back({.threads = 3, .dispatch = dispatch, .word_bits = 64});
+    // As larger boards are laid out.
+    variants.push_back(
+        {.threads = 1, .dispatch = dispatch, .word_bits = 64, .layout = {.prefix_bits = 8, .chunk_bits = 7}});
   }
   variants.push_back({.threads = 2, .dispatch = SupportedDispatches().front(), .vector_popcount = false});
   return variants;

@@ -84,6 +84,7 @@ class SplitRanks {
 
  private:
   static constexpr size_t kSets = 128;
+  static_assert(kMaxN / 2 <= 14, "half of a row set has at most 7 rows");
 
   static uint32_t Term(int row, int position) {
     return position < 1 ? 0 : static_cast<uint32_t>(Binomial(row, std::min(position, 32)));

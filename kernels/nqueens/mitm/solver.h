@@ -21,8 +21,8 @@ namespace potluck::nqueens::mitm {
 // What all subproblems with the same middle row share. Immutable, thread-safe.
 template <typename Word>
 struct Tables {
-  Tables(int n, int middle_row, Defect defect)
-      : half(n, middle_row, defect), layout(half, sizeof(Word) * 8), joins(half, layout) {}
+  Tables(int n, int middle_row, Defect defect, const LayoutOptions& options = {})
+      : half(n, middle_row, defect), layout(half, sizeof(Word) * 8, options), joins(half, layout) {}
 
   HalfBoard half;
   Layout layout;

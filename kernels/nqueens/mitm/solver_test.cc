@@ -72,7 +72,7 @@ uint64_t WeightOf(const Halves& halves, const Subproblem& subproblem, int n) {
 }
 
 template <typename Word>
-void ExpectBruteForceCounts(int n, const Kernel<Word>& kernel) {
+void ExpectBruteForceCounts(int n, const Kernel<Word>& kernel, const LayoutOptions& layout = {}) {
   std::map<std::pair<uint32_t, int>, std::vector<Halves>> by_rows;
   std::vector<int> rows;
   ForEachSolution(n, rows, [&](const std::vector<int>& solution) {
@@ -84,7 +84,7 @@ void ExpectBruteForceCounts(int n, const Kernel<Word>& kernel) {
   for (uint64_t index = 0; index < IndexCount(n); ++index) {
     const Subproblem subproblem = SubproblemAt(n, index);
     if (!tables || tables->half.middle_row() != subproblem.middle_row) {
-      tables = std::make_unique<Tables<Word>>(n, subproblem.middle_row, Defect::kNone);
+      tables = std::make_unique<Tables<Word>>(n, subproblem.middle_row, Defect::kNone, layout);
     }
     uint64_t expected = 0;
     for (const Halves& halves : by_rows[{subproblem.east, subproblem.middle_row}]) {
@@ -101,6 +101,9 @@ TEST(SolverTest, EverySubproblemIsWhatBruteForceFinds) {
     for (const Dispatch dispatch : SupportedDispatches()) {
       ExpectBruteForceCounts<uint32_t>(n, GetKernel<uint32_t>(dispatch, false));
       ExpectBruteForceCounts<uint64_t>(n, GetKernel<uint64_t>(dispatch, HasVpopcntdq()));
+      for (const int prefix_bits : {2, 4, 8}) {
+        ExpectBruteForceCounts<uint64_t>(n, GetKernel<uint64_t>(dispatch, HasVpopcntdq()), {prefix_bits, 5});
+      }
     }
   }
 }
