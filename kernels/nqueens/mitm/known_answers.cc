@@ -14,7 +14,7 @@ namespace potluck::nqueens::mitm {
 namespace {
 
 constexpr size_t kAnswers = 4;
-constexpr size_t kTries = 8;
+constexpr size_t kTries = 6;
 constexpr uint64_t kFirstIndices = 8;  // Their row sets are compact, so their lists are short.
 constexpr uint64_t kDraws = 4000;
 constexpr uint64_t kMostPairs = 8'000'000;  // About a nanosecond each.
