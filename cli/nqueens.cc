@@ -139,7 +139,10 @@ absl::StatusOr<JoinString> StartLocally(const NQueensFlags& flags, Interrupt& in
   workers.verbose = flags.verbose;
   workers.say = [&display](const std::string& sentence) { display.Say(sentence); };
   workers.give_up = [&interrupt](absl::Status reason) { interrupt.Raise(std::move(reason)); };
+  const size_t expected = workers.workers.size();
   run.workers = std::make_unique<LocalWorkers>(std::move(workers));
+  // The job begins when all are at the table; whoever does not come up (they say why) is not waited for long.
+  run.coordinator->WaitForWorkers(expected, absl::Seconds(3));
   return ParseJoinString(run.coordinator->admin_join_string());
 }
 

@@ -75,6 +75,7 @@ class Coordinator::Impl {
   }
 
   absl::Status Wait() { return driver_->Wait(); }
+  void WaitForWorkers(size_t count, absl::Duration limit) { driver_->WaitForSessions(count, limit); }
   int port() const { return door_->port(); }
   const std::string& worker_join_string() const { return worker_join_string_; }
   const std::string& admin_join_string() const { return admin_join_string_; }
@@ -213,6 +214,7 @@ int Coordinator::port() const { return impl_->port(); }
 std::string Coordinator::worker_join_string() const { return impl_->worker_join_string(); }
 std::string Coordinator::admin_join_string() const { return impl_->admin_join_string(); }
 absl::Status Coordinator::Wait() { return impl_->Wait(); }
+void Coordinator::WaitForWorkers(size_t count, absl::Duration limit) { impl_->WaitForWorkers(count, limit); }
 void Coordinator::Stop() { impl_->Stop(); }
 
 }  // namespace potluck

@@ -44,6 +44,8 @@ class Coordinator {
 
   // Returns when Stop was called (Ok) or when it cannot go on: another coordinator took over the state, say.
   absl::Status Wait();
+  // Returns when so many workers are at the table, or after `limit`.
+  void WaitForWorkers(size_t count, absl::Duration limit);
   // Answers what is in flight, closes the port, writes what is queued.
   void Stop();
 

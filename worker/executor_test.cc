@@ -124,10 +124,10 @@ TEST_F(ExecutorTest, ARunIsComputedByTheImplementationThatItNames) {
   EXPECT_TRUE(events_.Starting("died").empty());
 }
 
-TEST_F(ExecutorTest, AnImplementationThatFailsItsSelfTestFailsItsRunsOnly) {
+TEST_F(ExecutorTest, AnImplementationThatFailsItsSelfTestGivesWayToTheDefaultOne) {
   Start(Options());
   Run(kLease, "good", {0, 1}, kRound, "sick");
-  EXPECT_EQ(events_.WaitFor("over"), "over 1.1 INTERNAL: 2 + 2 is 5 on this device.");
+  EXPECT_EQ(events_.WaitFor("over"), "over 1.1 OK");
   ExpectWorks();
 }
 
@@ -219,12 +219,12 @@ class Adder : public Recorder {
   nqueens::Counts total;  // Read it after Stop.
 };
 
-TEST(ExecutorRealTest, ACodePathThatIsNotThereIsASentence) {
+TEST(ExecutorRealTest, ACodePathThatIsNotThereGivesWayToTheDefaultOne) {
   Adder events;
   absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(Options("auto"), events);
   ASSERT_TRUE(executor.ok()) << executor.status();
   (*executor)->Run(kLease, kRound, "nqueens", nqueens::Encode(nqueens::Spec{8, 1, 3}), {0, 1}, "abacus");
-  EXPECT_EQ(events.WaitFor("over 1.1").substr(0, 52), "over 1.1 INTERNAL: dispatch is \"abacus\"; allowed: au");
+  EXPECT_EQ(events.WaitFor("over 1.1"), "over 1.1 OK");
 }
 
 TEST(ExecutorRealTest, TheCpuRunnerCountsEightQueens) {

@@ -91,6 +91,7 @@ class Core {
   std::vector<JobView> Jobs() const;
   std::optional<JobView> Find(JobId job) const;
   std::vector<WorkerView> Workers(Instant now) const;
+  size_t SessionCount() const { return sessions_.size(); }
   // What the worker had said of itself by then (wall clock); but for its name empty if nobody knows.
   WorkerDescribed DescribeWorker(WorkerId worker, absl::Time at) const;
   const Scheduler& scheduler() const { return scheduler_; }

@@ -130,6 +130,16 @@ void Driver::RetractAllOf(const Outbox::Distrust& distrust) {
   Do([&](Core& core, Instant now) { return core.RetractDistrusted(now, distrust, intervals); });
 }
 
+void Driver::WaitForSessions(size_t count, absl::Duration limit) {
+  const absl::Time end = AwakeNow() + limit;
+  MutexLock lock(&mutex_);
+  while (!stopped_ && core_.SessionCount() < count) {
+    const absl::Duration wait = end - AwakeNow();
+    if (wait <= absl::ZeroDuration()) return;
+    changed_.WaitFor(&mutex_, wait);  // Signalled whenever an event has been dealt with.
+  }
+}
+
 void Driver::KeepDeadlines() {
   for (;;) {
     {

@@ -56,6 +56,8 @@ class Driver {
 
   // Returns when it cannot go on (the reason) or was stopped (Ok).
   absl::Status Wait();
+  // Returns when so many sessions are live, or after `limit`.
+  void WaitForSessions(size_t count, absl::Duration limit);
 
  private:
   static Instant Now();
