@@ -87,17 +87,4 @@ Result<Counts> DecodeCounts(std::string_view bytes) {
   return counts;
 }
 
-Result<std::string> CombineCounts(std::span<const Part> parts) {
-  Counts sum;
-  for (const Part& part : parts) {
-    const Result<Counts> counts = DecodeCounts(part.payload);
-    if (!counts.ok()) return counts.status();
-    if (!sum.Add(*counts)) {
-      return Status::Error("The sum of the results up to rank " + std::to_string(part.interval.end) +
-                           " does not fit 128 bits.");
-    }
-  }
-  return Encode(sum);
-}
-
 }  // namespace potluck::nqueens

@@ -3,12 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 
 #include "kernels/math/count128.h"
-#include "kernels/workload/planner.h"
 #include "kernels/workload/status.h"
 
 namespace potluck::nqueens {
@@ -52,8 +50,5 @@ std::string Encode(const Counts& counts);
 // Also checks the fields: each error names the field, the value and what is allowed.
 Result<Spec> DecodeSpec(std::string_view bytes);
 Result<Counts> DecodeCounts(std::string_view bytes);
-
-// Planner::Combine for payloads that are Counts: their sum.
-Result<std::string> CombineCounts(std::span<const Part> parts);
 
 }  // namespace potluck::nqueens

@@ -4,7 +4,6 @@
 // process a device), so that a hung or crashed one takes nothing else down.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -24,13 +23,6 @@ using SliceSink = std::function<void(Interval interval, std::string_view payload
 struct RunOptions {
   double slice_seconds = 2.0;  // Aim for slices of at most about this length.
 };
-
-// How long the next slice shall last when the rest of the interval will take `rest_seconds`. Slices get shorter toward
-// the end, because what has begun cannot be given to an idle worker any more.
-inline double SliceSeconds(double slice_seconds, double rest_seconds) {
-  constexpr double kShareOfRest = 0.25, kShortest = 0.05;
-  return std::min(slice_seconds, std::max(rest_seconds * kShareOfRest, kShortest));
-}
 
 // One device, one workload. Not thread-safe, except that a RunControl may be used from other threads during Run.
 class Runner {

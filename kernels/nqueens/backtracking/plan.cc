@@ -94,32 +94,37 @@ Result<std::unique_ptr<Planner>> QueensPlanner::Create(std::string_view spec_byt
   return std::unique_ptr<Planner>(new QueensPlanner(*spec));
 }
 
-Result<std::optional<Round>> QueensPlanner::NextRound() {
-  if (plan_) {
-    if (merged_ranks_ == plan_->Size()) return std::optional<Round>();
-    return Status::Error("Round 0 is not complete: " + std::to_string(merged_ranks_) + " of " +
-                         std::to_string(plan_->Size()) + " ranks are merged.");
-  }
-  const int n = static_cast<int>(spec_.n);
-  plan_ = std::make_shared<QueensPlan>(n, static_cast<int>(spec_.depth));
+Result<std::shared_ptr<const RoundPlan>> QueensPlanner::MakePlan() {
+  const int n = static_cast<int>(spec().n);
+  const int depth = static_cast<int>(spec().depth);
   // 31! < 2^113, and with the factor e and 2^27 ranks of weight 2 the sums would pass 2^128: CheckCounts saturates.
   max_solutions_ = 1;
   max_nodes_ = 1;
-  for (int rows = 1; rows <= n - static_cast<int>(spec_.depth); ++rows) {
+  for (int rows = 1; rows <= n - depth; ++rows) {
     // A subtree of `rows` rows: its root and at most `rows` subtrees below.
     const Count128 factor(static_cast<uint64_t>(rows));
     if (!max_solutions_.Multiply(factor) || !max_nodes_.Multiply(factor) || !max_nodes_.Add(1)) {
       return Status::Error("The bounds on counts for n = " + std::to_string(n) + " do not fit 128 bits.");
     }
   }
-  ResetRound();
-  return std::optional<Round>(Round{0, Durability::kLedger, plan_, Encode(spec_)});
+  plan_ = std::make_shared<QueensPlan>(n, depth);
+  return std::shared_ptr<const RoundPlan>(plan_);
+}
+
+Counts QueensPlanner::Outside() const {
+  Counts counts;
+  counts.nodes = plan_->table().interior().nodes;
+  counts.visited = plan_->table().interior().visited;
+  return counts;
+}
+
+std::vector<Part> QueensPlanner::KnownAnswers() const {
+  return is_open() ? nqueens::KnownAnswers(plan_->table()) : std::vector<Part>();
 }
 
 Status QueensPlanner::CheckCounts(Interval interval, const Counts& counts) const {
   const auto refuse = [&](const char* field, Count128 value, const std::string& allowed) {
-    return Status::Error("The result of ranks " + ToString(interval) + " has " + field + " " + value.ToString() +
-                         "; allowed: " + allowed + ".");
+    return Refusal(interval, field, value, allowed);
   };
   const auto times_ranks = [&](Count128 bound) { return bound.Multiply(interval.size()) ? bound : Count128::Max(); };
   const Count128 max_visited = times_ranks(max_nodes_);
@@ -146,50 +151,5 @@ Status QueensPlanner::CheckCounts(Interval interval, const Counts& counts) const
   }
   return Status();
 }
-
-Status QueensPlanner::Check(Interval interval, std::string_view payload) const {
-  if (!plan_) return Status::Error("No round is open.");
-  if (interval.empty() || interval.end > plan_->Size()) {
-    return Status::Error("The interval is " + ToString(interval) + "; allowed: not empty and within " +
-                         ToString(Interval{0, plan_->Size()}) + ".");
-  }
-  const Result<Counts> counts = DecodeCounts(payload);
-  if (!counts.ok()) return counts.status();
-  return CheckCounts(interval, *counts);
-}
-
-Status QueensPlanner::Merge(Interval interval, std::string_view payload) {
-  if (Status status = Check(interval, payload); !status.ok()) return status;
-  const Result<Counts> counts = DecodeCounts(payload);
-  if (!merged_.Add(*counts)) {
-    return Status::Error("The total with ranks " + ToString(interval) + " does not fit 128 bits.");
-  }
-  merged_ranks_ += interval.size();
-  return Status();
-}
-
-std::vector<Part> QueensPlanner::KnownAnswers() const {
-  return plan_ ? nqueens::KnownAnswers(plan_->table()) : std::vector<Part>();
-}
-
-void QueensPlanner::ResetRound() {
-  merged_ = Counts{};
-  if (plan_) {
-    merged_.nodes = plan_->table().interior().nodes;
-    merged_.visited = plan_->table().interior().visited;
-  }
-  merged_ranks_ = 0;
-}
-
-Status QueensPlanner::Restore(std::string_view state) {
-  if (!state.empty() && state != "0") {
-    return Status::Error("The planner's state is \"" + std::string(state) + "\"; allowed: empty or \"0\".");
-  }
-  plan_.reset();
-  ResetRound();
-  return Status();
-}
-
-std::string QueensPlanner::Summary() const { return Encode(merged_); }
 
 }  // namespace potluck::nqueens

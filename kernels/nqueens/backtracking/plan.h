@@ -11,8 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/nqueens/payload.h"
 #include "kernels/nqueens/backtracking/prefix.h"
+#include "kernels/nqueens/counts_planner.h"
+#include "kernels/nqueens/payload.h"
 #include "kernels/workload/planner.h"
 
 namespace potluck::nqueens {
@@ -42,33 +43,23 @@ class QueensPlan final : public RoundPlan {
   std::vector<double> cost_before_stem_;  // One more than there are stems: the last is the total.
 };
 
-// Not thread-safe, as Planner says. State() is empty before the round is opened and "0" from then on.
-class QueensPlanner final : public Planner {
+class QueensPlanner final : public CountsPlanner {
  public:
   static Result<std::unique_ptr<Planner>> Create(std::string_view spec);
 
-  Result<std::optional<Round>> NextRound() override;
-  Status Check(Interval interval, std::string_view payload) const override;
-  Status Merge(Interval interval, std::string_view payload) override;
-  Result<std::string> Combine(std::span<const Part> parts) const override { return CombineCounts(parts); }
   std::vector<Part> KnownAnswers() const override;
-  void ResetRound() override;
-  std::string State() const override { return plan_ ? "0" : ""; }
-  Status Restore(std::string_view state) override;
-  // An NQueensCounts message: what was merged, and the placements above the prefixes, which belong to no rank.
-  std::string Summary() const override;
 
  private:
-  explicit QueensPlanner(const Spec& spec) : spec_(spec) {}
-  Status CheckCounts(Interval interval, const Counts& counts) const;
+  explicit QueensPlanner(const Spec& spec) : CountsPlanner(spec) {}  // Its depth is chosen, not 0.
+  Result<std::shared_ptr<const RoundPlan>> MakePlan() override;
+  // The placements above the prefixes, which belong to no rank.
+  Counts Outside() const override;
+  Status CheckCounts(Interval interval, const Counts& counts) const override;
 
-  Spec spec_;  // depth is chosen, not 0.
   std::shared_ptr<const QueensPlan> plan_;
   // The most that one unmirrored rank can hold: (n - depth)! solutions and sum of (n - depth)! / k! nodes.
   Count128 max_solutions_;
   Count128 max_nodes_;
-  Counts merged_;
-  uint64_t merged_ranks_ = 0;
 };
 
 }  // namespace potluck::nqueens

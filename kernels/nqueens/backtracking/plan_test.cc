@@ -121,7 +121,7 @@ TEST_F(PlannerCheckTest, PossibleCountsPass) {
 TEST_F(PlannerCheckTest, MoreSolutionsThanThePrefixesCanHoldAreRefused) {
   EXPECT_TRUE(Check(Counts{480, 1000, 1, 500}).ok());
   EXPECT_EQ(Check(Counts{482, 1000, 1, 500}).message(),
-            "The result of ranks [0, 2) has solutions 482; allowed: 0 to 480.");
+            "The result of subproblems [0, 2) has solutions 482; allowed: 0 to 480.");
   EXPECT_FALSE(Check(Counts{102, 100, 1, 50}).ok());  // More solutions than nodes.
   EXPECT_FALSE(Check(Counts{3, 100, 1, 50}).ok());    // A mirror image without its twin.
 }

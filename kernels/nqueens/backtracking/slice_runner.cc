@@ -1,7 +1,6 @@
 #include "kernels/nqueens/backtracking/slice_runner.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 
 #include "kernels/math/mix64.h"
@@ -10,15 +9,8 @@
 namespace potluck::nqueens {
 namespace {
 
-// A rank of a large board may take minutes: begin with one.
-constexpr uint64_t kFirstSliceRanks = 1;
 // Bounds the counts held for one slice (16 bytes a rank).
-constexpr uint64_t kMaxSliceRanks = uint64_t{1} << 21;
-// A slice's length is predicted from the last one's; it grows past the largest so far by this factor at most, because
-// small ones measure mostly overhead.
-constexpr uint64_t kGrowth = 8;
-
-double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+constexpr double kMaxSliceRanks = 1 << 21;
 
 }  // namespace
 
@@ -37,7 +29,8 @@ Status SliceRunner::Open(std::string_view round_payload) {
   const Result<Spec> spec = DecodeSpec(round_payload);
   if (!spec.ok()) return spec.status();
   if (spec->algorithm != kBacktracking) {
-    return Status::Error("algorithm is " + std::to_string(spec->algorithm) + "; this runner knows 1 (backtracking) only.");
+    return Status::Error("algorithm is " + std::to_string(spec->algorithm) +
+                         "; this runner knows 1 (backtracking) only.");
   }
   const int n = static_cast<int>(spec->n);
   const int depth = spec->depth == 0 ? DefaultDepth(n) : static_cast<int>(spec->depth);
@@ -47,15 +40,12 @@ Status SliceRunner::Open(std::string_view round_payload) {
   return Status();
 }
 
-uint64_t SliceRunner::RanksForSlice(double slice_seconds, uint64_t rest) const {
-  if (round_->ranks_per_second <= 0) return kFirstSliceRanks;
-  const double seconds = SliceSeconds(slice_seconds, static_cast<double>(rest) / round_->ranks_per_second);
-  const double wanted = std::min(round_->ranks_per_second * seconds, static_cast<double>(kMaxSliceRanks));
-  return std::clamp<uint64_t>(static_cast<uint64_t>(wanted), 1,
-                              std::max(round_->most_ranks * kGrowth, kFirstSliceRanks));
+uint64_t SliceRunner::Cut(Interval rest, double work) const {
+  const auto ranks = static_cast<uint64_t>(std::clamp(work, 1.0, kMaxSliceRanks));
+  return rest.begin + std::min(ranks, rest.size());
 }
 
-Result<std::optional<Counts>> SliceRunner::ComputeSlice(Interval slice, const Steering& steering) {
+Result<std::optional<Counts>> SliceRunner::Compute(Interval slice, const Steering& steering) {
   rank_counts_.assign(slice.size(), RankCounts{});
   SeedStream stream(table(), engine_->MaxRows(), slice, rank_counts_);
   const SearchShape shape{FullMask(table().n()), table().n() - SeedStream::SeedDepth(table(), engine_->MaxRows())};
@@ -78,33 +68,12 @@ Result<std::optional<Counts>> SliceRunner::ComputeSlice(Interval slice, const St
 }
 
 Status SliceRunner::Run(Interval interval, RunControl& control, const RunOptions& options, const SliceSink& sink) {
-  const Steering steering{[&](uint64_t begin, uint64_t wanted) { return control.Claim(begin, wanted); },
-                          [&] { return control.cancelled(); }};
-  return Run(interval, steering, options, sink);
+  return Run(interval, SteeringOf(control), options, sink);
 }
 
 Status SliceRunner::Run(Interval interval, const Steering& steering, const RunOptions& options, const SliceSink& sink) {
   if (!round_) return Status::Error("No round is open; Open must come before Run.");
-  if (interval.begin > interval.end || interval.end > table().size()) {
-    return Status::Error("The interval is " + ToString(interval) + "; allowed: within " +
-                         ToString(Interval{0, table().size()}) + ".");
-  }
-  uint64_t begin = interval.begin;
-  while (begin < interval.end) {
-    const uint64_t wanted = std::min(interval.end, begin + RanksForSlice(options.slice_seconds, interval.end - begin));
-    const Interval slice{begin, std::min(steering.claim(begin, wanted), interval.end)};
-    if (slice.empty()) break;
-    const double start = Seconds();
-    const Result<std::optional<Counts>> counts = ComputeSlice(slice, steering);
-    if (!counts.ok()) return counts.status();
-    if (!counts->has_value()) break;
-    const double busy = std::max(Seconds() - start, 1e-9);
-    round_->ranks_per_second = static_cast<double>(slice.size()) / busy;
-    round_->most_ranks = std::max(round_->most_ranks, slice.size());
-    sink(slice, Encode(**counts), busy);
-    begin = slice.end;
-  }
-  return Status();
+  return RunSlices(interval, steering, options, *this, round_->pacer, sink);
 }
 
 Result<Counts> SliceRunner::CountBoard(int n) {

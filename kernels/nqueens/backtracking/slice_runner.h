@@ -1,6 +1,5 @@
-// What the CPU's and the GPU's N-Queens runners share: opening a round, cutting an interval into slices of about the
-// wanted length, claiming each before it starts, and turning per-rank counts into a payload. They differ only in the
-// SeedEngine that searches seeds.
+// What the CPU's and the GPU's backtracking share: opening a round and turning per-rank counts into a payload, slice by
+// slice (slices.h). They differ only in the SeedEngine that searches seeds.
 //
 // Not thread-safe, except that a RunControl may be used from other threads during Run.
 #pragma once
@@ -13,9 +12,10 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/nqueens/payload.h"
 #include "kernels/nqueens/backtracking/prefix.h"
 #include "kernels/nqueens/backtracking/seed_stream.h"
+#include "kernels/nqueens/payload.h"
+#include "kernels/nqueens/slices.h"
 #include "kernels/workload/runner.h"
 
 namespace potluck::nqueens {
@@ -36,13 +36,7 @@ class SeedEngine {
   virtual Status Finish(std::span<RankCounts> counts, const std::function<bool()>& cancelled) = 0;
 };
 
-// How a runner is steered while it runs; RunControl behind an interface that also works across the plug-in.
-struct Steering {
-  std::function<uint64_t(uint64_t begin, uint64_t wanted_end)> claim;
-  std::function<bool()> cancelled;
-};
-
-class SliceRunner : public Runner {
+class SliceRunner : public Runner, private SliceComputer {
  public:
   explicit SliceRunner(std::unique_ptr<SeedEngine> engine) : engine_(std::move(engine)) {}
 
@@ -59,13 +53,13 @@ class SliceRunner : public Runner {
  private:
   struct OpenRound {
     PrefixTable table;
-    double ranks_per_second = 0;  // As measured last; 0: unknown.
-    uint64_t most_ranks = 0;      // In one slice so far.
+    SlicePacer pacer{1};  // In ranks. One of a large board may take minutes: begin with one.
   };
 
-  // nullopt when cancelled.
-  Result<std::optional<Counts>> ComputeSlice(Interval slice, const Steering& steering);
-  uint64_t RanksForSlice(double slice_seconds, uint64_t rest) const;
+  uint64_t Size() const override { return table().size(); }
+  double Work(Interval interval) const override { return static_cast<double>(interval.size()); }
+  uint64_t Cut(Interval rest, double work) const override;
+  Result<std::optional<Counts>> Compute(Interval slice, const Steering& steering) override;
   // Counts all of board n with DefaultDepth(n), the interior included.
   Result<Counts> CountBoard(int n);
 

@@ -15,7 +15,6 @@ namespace {
 
 constexpr size_t kAnswers = 4;
 constexpr size_t kTries = 6;
-constexpr uint64_t kFirstIndices = 8;  // Their row sets are compact, so their lists are short.
 constexpr uint64_t kDraws = 4000;
 constexpr uint64_t kMostPairs = 8'000'000;  // About a nanosecond each.
 constexpr size_t kMostHalves = 20'000;      // Some 100 ns each, dead ends included.
@@ -116,19 +115,17 @@ std::vector<Part> KnownAnswers(int n) {
   std::vector<Part> answers;
   if (n < kMinN) return answers;
   const uint64_t size = IndexCount(n);
-  std::vector<uint64_t> indices;
-  for (uint64_t draw = 1; draw <= kDraws; ++draw) indices.push_back(Mix64(draw) % size);
-  for (uint64_t index = 0; index < std::min(kFirstIndices, size); ++index) indices.push_back(index);
   // The dearest that can be afforded: cheap ones have compact row sets, which hardly ever have solutions.
   const CostModel model(n);
   std::vector<std::pair<double, uint64_t>> candidates;
-  for (const uint64_t index : indices) {
+  for (uint64_t draw = 1; draw <= kDraws; ++draw) {
+    const uint64_t index = Mix64(draw) % size;
     const Subproblem subproblem = SubproblemAt(n, index);
     if (!subproblem.counted()) continue;
     const double east = model.HalfBoards(subproblem.east, subproblem.middle_row);
     const double west = model.HalfBoards(subproblem.west, subproblem.middle_row);
-    if (std::max(east, west) <= kMostHalves && east * west <= kMostPairs / 2)
-      candidates.emplace_back(east * west, index);
+    if (std::max(east, west) > kMostHalves || east * west > kMostPairs / 2) continue;  // Predictions may be half off.
+    candidates.emplace_back(east * west, index);
   }
   std::sort(candidates.begin(), candidates.end(), std::greater<>());
   candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());

@@ -54,69 +54,27 @@ uint64_t MitmPlan::Cut(Interval within, double cost) const {
   return std::clamp(index, within.begin + 1, within.end);
 }
 
-Result<std::optional<Round>> MitmPlanner::NextRound() {
-  if (plan_) {
-    if (merged_indices_ == plan_->Size()) return std::optional<Round>();
-    return Status::Error("Round 0 is not complete: " + std::to_string(merged_indices_) + " of " +
-                         std::to_string(plan_->Size()) + " subproblems are merged.");
-  }
-  plan_ = std::make_shared<MitmPlan>(static_cast<int>(spec_.n));
+Result<std::shared_ptr<const RoundPlan>> MitmPlanner::MakePlan() {
   // H! half boards on either side, each pair standing for at most 16 solutions.
   max_solutions_ = 16;
-  for (uint64_t factor = 2; factor <= spec_.n / 2; ++factor) {
+  for (uint64_t factor = 2; factor <= spec().n / 2; ++factor) {
     if (!max_solutions_.Multiply(factor) || !max_solutions_.Multiply(factor)) max_solutions_ = Count128::Max();
   }
-  ResetRound();
-  return std::optional<Round>(Round{0, Durability::kLedger, plan_, Encode(spec_)});
+  return std::shared_ptr<const RoundPlan>(std::make_shared<MitmPlan>(static_cast<int>(spec().n)));
 }
 
-Status MitmPlanner::Check(Interval interval, std::string_view payload) const {
-  if (!plan_) return Status::Error("No round is open.");
-  if (interval.empty() || interval.end > plan_->Size()) {
-    return Status::Error("The interval is " + ToString(interval) + "; allowed: not empty and within " +
-                         ToString(Interval{0, plan_->Size()}) + ".");
-  }
-  const Result<Counts> counts = DecodeCounts(payload);
-  if (!counts.ok()) return counts.status();
-  const auto refuse = [&](const char* field, Count128 value, const std::string& allowed) {
-    return Status::Error("The result of subproblems " + ToString(interval) + " has " + field + " " + value.ToString() +
-                         "; allowed: " + allowed + ".");
-  };
+Status MitmPlanner::CheckCounts(Interval interval, const Counts& counts) const {
   Count128 most = max_solutions_;
   if (!most.Multiply(interval.size())) most = Count128::Max();
-  if (counts->solutions > most) return refuse("solutions", counts->solutions, "0 to " + most.ToString());
-  if (counts->nodes != Count128()) return refuse("nodes", counts->nodes, "0, as this algorithm visits none");
-  if (counts->visited != Count128()) return refuse("visited", counts->visited, "0, as this algorithm visits no nodes");
-  return Status();
-}
-
-Status MitmPlanner::Merge(Interval interval, std::string_view payload) {
-  if (Status status = Check(interval, payload); !status.ok()) return status;
-  if (!merged_.Add(*DecodeCounts(payload))) {
-    return Status::Error("The total with subproblems " + ToString(interval) + " does not fit 128 bits.");
-  }
-  merged_indices_ += interval.size();
+  if (counts.solutions > most) return Refusal(interval, "solutions", counts.solutions, "0 to " + most.ToString());
+  const std::string none = "0, as this algorithm visits no nodes";
+  if (counts.nodes != Count128()) return Refusal(interval, "nodes", counts.nodes, none);
+  if (counts.visited != Count128()) return Refusal(interval, "visited", counts.visited, none);
   return Status();
 }
 
 std::vector<Part> MitmPlanner::KnownAnswers() const {
-  return plan_ ? mitm::KnownAnswers(plan_->n()) : std::vector<Part>();
+  return is_open() ? mitm::KnownAnswers(static_cast<int>(spec().n)) : std::vector<Part>();
 }
-
-void MitmPlanner::ResetRound() {
-  merged_ = Counts{};
-  merged_indices_ = 0;
-}
-
-Status MitmPlanner::Restore(std::string_view state) {
-  if (!state.empty() && state != "0") {
-    return Status::Error("The planner's state is \"" + std::string(state) + "\"; allowed: empty or \"0\".");
-  }
-  plan_.reset();
-  ResetRound();
-  return Status();
-}
-
-std::string MitmPlanner::Summary() const { return Encode(merged_); }
 
 }  // namespace potluck::nqueens::mitm

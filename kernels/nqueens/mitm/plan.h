@@ -3,14 +3,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
 #include <vector>
 
+#include "kernels/nqueens/counts_planner.h"
 #include "kernels/nqueens/mitm/cost_model.h"
-#include "kernels/nqueens/payload.h"
 #include "kernels/workload/planner.h"
 
 namespace potluck::nqueens::mitm {
@@ -37,28 +33,18 @@ class MitmPlan final : public RoundPlan {
   std::vector<double> cost_before_group_;  // Of every kGroup-th index, and at the end the total.
 };
 
-// Not thread-safe, as Planner says. State() is empty before the round is opened and "0" from then on.
-class MitmPlanner final : public Planner {
+// Its counts have no nodes.
+class MitmPlanner final : public CountsPlanner {
  public:
-  explicit MitmPlanner(const Spec& spec) : spec_(spec) {}
+  explicit MitmPlanner(const Spec& spec) : CountsPlanner(spec) {}
 
-  Result<std::optional<Round>> NextRound() override;
-  Status Check(Interval interval, std::string_view payload) const override;
-  Status Merge(Interval interval, std::string_view payload) override;
-  Result<std::string> Combine(std::span<const Part> parts) const override { return CombineCounts(parts); }
   std::vector<Part> KnownAnswers() const override;
-  void ResetRound() override;
-  std::string State() const override { return plan_ ? "0" : ""; }
-  Status Restore(std::string_view state) override;
-  // An NQueensCounts message; no nodes.
-  std::string Summary() const override;
 
  private:
-  Spec spec_;
-  std::shared_ptr<const MitmPlan> plan_;
+  Result<std::shared_ptr<const RoundPlan>> MakePlan() override;
+  Status CheckCounts(Interval interval, const Counts& counts) const override;
+
   Count128 max_solutions_;  // That one index can stand for.
-  Counts merged_;
-  uint64_t merged_indices_ = 0;
 };
 
 }  // namespace potluck::nqueens::mitm

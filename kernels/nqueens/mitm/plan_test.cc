@@ -114,7 +114,7 @@ TEST(MitmPlannerTest, ImpossibleResultsAreRefused) {
   const auto check = [&](const Counts& counts) { return (*planner)->Check({2, 4}, Encode(counts)).message(); };
   EXPECT_EQ(check({10, 0, 5, 0}), "");
   EXPECT_EQ(check({10, 1, 5, 0}),
-            "The result of subproblems [2, 4) has nodes 1; allowed: 0, as this algorithm visits none.");
+            "The result of subproblems [2, 4) has nodes 1; allowed: 0, as this algorithm visits no nodes.");
   EXPECT_EQ(check({10, 0, 5, 1}),
             "The result of subproblems [2, 4) has visited 1; allowed: 0, as this algorithm visits no nodes.");
   EXPECT_EQ(check({100000, 0, 5, 0}), "The result of subproblems [2, 4) has solutions 100000; allowed: 0 to 18432.");
