@@ -54,16 +54,16 @@ class EmptyPlan final : public RoundPlan {
 
 class EmptyPlanner final : public Planner {
  public:
-  Result<std::optional<Round>> NextRound() override {
+  Result<std::optional<Round>> NextRound(double) override {
     Round round;
     round.plan = std::make_shared<EmptyPlan>();
     return std::optional<Round>(std::move(round));
   }
   Status Check(Interval, std::string_view) const override { return {}; }
-  Status Merge(Interval, std::string_view) override { return {}; }
+  Status Merge(Interval, std::string) override { return {}; }
   Result<std::string> Combine(std::span<const Part>) const override { return std::string(); }
   void ResetRound() override {}
-  std::string State() const override { return ""; }
+  std::vector<SharedBytes> State() const override { return {}; }
   Status Restore(std::string_view) override { return {}; }
   std::string Summary() const override { return ""; }
 };

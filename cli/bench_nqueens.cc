@@ -90,7 +90,7 @@ absl::Status RunUnits(const BenchFlags& flags, Runner& runner, const RoundPlan& 
     Status merged;
     const double start = Seconds();
     const Status ran = runner.Run(unit, control, RunOptions{}, [&](Interval slice, std::string_view payload, double) {
-      if (merged.ok()) merged = planner.Merge(slice, payload);
+      if (merged.ok()) merged = planner.Merge(slice, std::string(payload));
     });
     measurement.unit_seconds.push_back(Seconds() - start);
     if (!ran.ok()) return ToAbsl(ran);
@@ -106,7 +106,7 @@ absl::StatusOr<Measurement> Measure(const BenchFlags& flags) {
                            .algorithm = flags.algorithm == "mitm" ? nqueens::kMeetInTheMiddle : nqueens::kBacktracking};
   const Result<std::unique_ptr<Planner>> planner = MakePlanner("nqueens", Encode(spec));
   if (!planner.ok()) return ToAbsl(planner.status());
-  const Result<std::optional<Round>> round = (*planner)->NextRound();
+  const Result<std::optional<Round>> round = (*planner)->NextRound(0);
   if (!round.ok()) return ToAbsl(round.status());
   if (Status status = (*runner)->Open((*round)->payload); !status.ok()) return ToAbsl(status);
 

@@ -102,7 +102,7 @@ class Cell {
     Result<std::unique_ptr<Planner>> planner = MakePlanner("nqueens", Encode(spec));
     if (!planner.ok()) return absl::NotFoundError(planner.status().message());
     cell.planner_ = std::move(planner).value();
-    Result<std::optional<Round>> round = cell.planner_->NextRound();
+    Result<std::optional<Round>> round = cell.planner_->NextRound(0);
     if (!round.ok()) return ToAbsl(round.status());
     cell.round_ = **std::move(round);
     Result<std::unique_ptr<Runner>> runner = column.make_runner();
@@ -153,7 +153,7 @@ class Cell {
     Status merged;
     const Status ran =
         runner_->Run(all, control, RunOptions{}, [&](Interval interval, std::string_view payload, double) {
-          if (merged.ok()) merged = planner_->Merge(interval, payload);
+          if (merged.ok()) merged = planner_->Merge(interval, std::string(payload));
         });
     if (!ran.ok()) return ToAbsl(ran);
     return merged.ok() ? absl::OkStatus() : ToAbsl(merged);

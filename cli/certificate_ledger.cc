@@ -20,7 +20,7 @@ absl::StatusOr<std::unique_ptr<CertificateLedger>> CertificateLedger::Open(const
   Result<std::unique_ptr<Planner>> planner = MakePlanner("nqueens", Encode(spec));
   if (!planner.ok()) return Wrong(planner.status());
   ledger->planner_ = std::move(planner).value();
-  Result<std::optional<Round>> round = ledger->planner_->NextRound();
+  Result<std::optional<Round>> round = ledger->planner_->NextRound(0);
   if (!round.ok()) return Wrong(round.status());
   if (!round->has_value()) return absl::InvalidArgumentError("the specification leaves nothing to compute");
   ledger->plan_ = (*round)->plan;

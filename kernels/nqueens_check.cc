@@ -104,7 +104,7 @@ Result<nqueens::Counts> CountBoard(Runner& runner, int n, uint32_t algorithm, Sp
   Result<std::unique_ptr<Planner>> planner =
       MakePlanner("nqueens", Encode(nqueens::Spec{static_cast<uint32_t>(n), algorithm, 0}));
   if (!planner.ok()) return planner.status();
-  Result<std::optional<Round>> round = (*planner)->NextRound();
+  Result<std::optional<Round>> round = (*planner)->NextRound(0);
   if (!round.ok()) return round.status();
   if (Status status = runner.Open((*round)->payload); !status.ok()) return status;
   const Interval all{0, (*round)->plan->Size()};
@@ -113,7 +113,7 @@ Result<nqueens::Counts> CountBoard(Runner& runner, int n, uint32_t algorithm, Sp
   spent = Spent{};
   const SliceSink merge = [&](Interval interval, std::string_view payload, double seconds) {
     spent.busy_seconds += seconds;
-    if (merged.ok()) merged = (*planner)->Merge(interval, payload);
+    if (merged.ok()) merged = (*planner)->Merge(interval, std::string(payload));
   };
   const double cpu_start = CpuSeconds();
   Status status = runner.Run(all, control, RunOptions{}, merge);

@@ -70,6 +70,8 @@ struct ReportedSlice {
   double busy_seconds = 0;
   std::string payload;
   std::string digest;  // SHA-256 of the payload, 32 bytes; empty if what the worker sent was not.
+  // The payload is (to be) handed over by PutResult: on the wire it is named by its digest only.
+  bool is_put = false;
 };
 
 struct ExchangeRequest {
@@ -100,6 +102,7 @@ struct RoundInfo {
   std::string workload;
   std::string payload;
   std::vector<std::string> blobs = {};  // Digests of what the job reads.
+  std::vector<std::string> bulk = {};   // Digests of what this round reads besides (Round::bulk), in its order.
 };
 
 struct ExchangeReply {

@@ -230,7 +230,7 @@ TEST(ExecutorRealTest, ACodePathThatIsNotThereGivesWayToTheDefaultOne) {
 TEST(ExecutorRealTest, TheCpuRunnerCountsEightQueens) {
   auto planner = MakePlanner("nqueens", nqueens::Encode(nqueens::Spec{8}));
   ASSERT_TRUE(planner.ok()) << planner.status().message();
-  auto round = (*planner)->NextRound();
+  auto round = (*planner)->NextRound(0);
   ASSERT_TRUE(round.ok() && round->has_value());
   const uint64_t size = (*round)->plan->Size();
   Adder events;

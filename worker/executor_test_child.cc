@@ -41,8 +41,8 @@ class FakeRunner : public Runner {
     return mode_ == "sick" ? Status::Error("2 + 2 is 5 on this device.") : Status();
   }
 
-  Status Open(std::string_view round_payload) override {
-    payload_ = round_payload;
+  Status Open(const RoundInput& round) override {
+    payload_ = round.payload;
     if (payload_ == "bad") return Status::Error("The round is bad.");
     const size_t colon = payload_.find(':');
     action_ = payload_.substr(0, colon);

@@ -62,8 +62,8 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
   job.submitted = submitted;
   job.is_new = true;
   job.settings = {submitted.job, false, submitted.priority, submitted.weight, now.wall};
-  RoundOpened opened{{submitted.job, 0}, 0, Durability::kLedger, job.planner->State(), now.wall};
-  Result<std::optional<Round>> round = job.planner->NextRound();
+  RoundOpened opened{{submitted.job, 0}, 0, Durability::kLedger, Concatenate(job.planner->State()), now.wall};
+  Result<std::optional<Round>> round = job.planner->NextRound(0);
   if (!round.ok() || !round->has_value()) {
     Refuse(outbox, call,
            absl::InvalidArgumentError(round.ok() ? "the job has nothing to do" : round.status().message()));
@@ -109,8 +109,8 @@ void Core::Advance(Instant now, Job& job, Outbox& outbox) {
   if (job.distrusts > 0 || job.retractions_on_their_way > 0 || job.rebuilds > 0) return;  // Not complete after all.
   const bool lost_checks_are_done = options_.scheduler.defect == SchedulerDefect::kLostCheckCountsAsDone;
   if (!job.checks.empty() && !(lost_checks_are_done && !scheduler_.HasChecks(job.key()))) return;
-  const std::string state = job.planner->State();
-  Result<std::optional<Round>> next = job.planner->NextRound();
+  const std::string state = Concatenate(job.planner->State());
+  Result<std::optional<Round>> next = job.planner->NextRound(0);
   if (!next.ok()) return End(now, job, JobOutcome::kFailed, next.status().message(), std::nullopt, outbox);
   if (!next->has_value()) return End(now, job, JobOutcome::kDone, "", std::nullopt, outbox);
   scheduler_.CloseRound(job.key());

@@ -93,7 +93,7 @@ absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& fa
     return absl::DataLossError(absl::StrCat("job ", ToString(stored.submitted.job),
                                             ": its planner's state cannot be read: ", restored.message()));
   }
-  Result<std::optional<Round>> round = job.planner->NextRound();
+  Result<std::optional<Round>> round = job.planner->NextRound(0);
   if (!round.ok()) return absl::InternalError(round.status().message());
   if (!round->has_value() || (*round)->number != last.key.round || (*round)->plan->Size() != last.size) {
     return absl::FailedPreconditionError(absl::StrCat(

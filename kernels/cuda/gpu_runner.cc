@@ -32,8 +32,8 @@ class GpuRunner final : public Runner {
   GpuRunner& operator=(const GpuRunner&) = delete;
 
   Status SelfTest() override { return Checked(plugin_->api().self_test(runner_)); }
-  Status Open(std::string_view round_payload) override {
-    return Checked(plugin_->api().open(runner_, round_payload.data(), round_payload.size()));
+  Status Open(const RoundInput& round) override {
+    return Checked(plugin_->api().open(runner_, round.payload.data(), round.payload.size()));
   }
   Status Run(Interval interval, RunControl& control, const RunOptions& options, const SliceSink& sink) override {
     RunContext context{control, sink};

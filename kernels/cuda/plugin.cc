@@ -103,7 +103,7 @@ constexpr PotluckCudaPlugin kPlugin = {
     [](PotluckCudaRunner* runner) { delete runner; },
     [](PotluckCudaRunner* runner) { return Guarded([&] { return runner->runner->SelfTest(); }); },
     [](PotluckCudaRunner* runner, const char* payload, size_t size) {
-      return Guarded([&] { return runner->runner->Open({payload, size}); });
+      return Guarded([&] { return runner->runner->Open(std::string_view(payload, size)); });
     },
     [](PotluckCudaRunner* runner, uint64_t begin, uint64_t end, double slice_seconds,
        const PotluckCudaCallbacks* callbacks) {

@@ -2,7 +2,7 @@
 
 namespace potluck::nqueens {
 
-Result<std::optional<Round>> CountsPlanner::NextRound() {
+Result<std::optional<Round>> CountsPlanner::NextRound(double) {
   if (plan_) {
     if (merged_indices_ == plan_->Size()) return std::optional<Round>();
     return Status::Error("Round 0 is not complete: " + std::to_string(merged_indices_) + " of " +
@@ -26,7 +26,7 @@ Status CountsPlanner::Check(Interval interval, std::string_view payload) const {
   return CheckCounts(interval, *counts);
 }
 
-Status CountsPlanner::Merge(Interval interval, std::string_view payload) {
+Status CountsPlanner::Merge(Interval interval, std::string payload) {
   if (Status status = Check(interval, payload); !status.ok()) return status;
   if (!merged_.Add(*DecodeCounts(payload))) {
     return Status::Error("The total with subproblems " + ToString(interval) + " does not fit 128 bits.");

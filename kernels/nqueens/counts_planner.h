@@ -17,12 +17,12 @@ namespace potluck::nqueens {
 // NQueensCounts message.
 class CountsPlanner : public Planner {
  public:
-  Result<std::optional<Round>> NextRound() final;
+  Result<std::optional<Round>> NextRound(double job_seconds) final;
   Status Check(Interval interval, std::string_view payload) const final;
-  Status Merge(Interval interval, std::string_view payload) final;
+  Status Merge(Interval interval, std::string payload) final;
   Result<std::string> Combine(std::span<const Part> parts) const final;
   void ResetRound() final;
-  std::string State() const final { return plan_ ? "0" : ""; }
+  std::vector<SharedBytes> State() const final { return {SharedBytes(plan_ ? "0" : "")}; }
   Status Restore(std::string_view state) final;
   std::string Summary() const final { return Encode(merged_); }
 

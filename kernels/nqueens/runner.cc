@@ -19,11 +19,11 @@ class QueensRunner final : public Runner {
     if (Status status = backtracking_->SelfTest(); !status.ok()) return status;
     return mitm_->SelfTest();
   }
-  Status Open(std::string_view round_payload) override {
-    const Result<Spec> spec = DecodeSpec(round_payload);
+  Status Open(const RoundInput& round) override {
+    const Result<Spec> spec = DecodeSpec(round.payload);
     if (!spec.ok()) return spec.status();
     open_ = spec->algorithm == kMeetInTheMiddle ? mitm_.get() : backtracking_.get();
-    return open_->Open(round_payload);
+    return open_->Open(round.payload);
   }
   Status Run(Interval interval, RunControl& control, const RunOptions& options, const SliceSink& sink) override {
     if (open_ == nullptr) return Status::Error("No round is open; Open must come before Run.");

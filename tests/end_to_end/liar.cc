@@ -55,7 +55,7 @@ class LyingRunner final : public Runner {
   LyingRunner(std::unique_ptr<Runner> runner, const Lies& lies) : runner_(std::move(runner)), lies_(lies) {}
 
   Status SelfTest() override { return runner_->SelfTest(); }
-  Status Open(std::string_view round_payload) override { return runner_->Open(round_payload); }
+  Status Open(const RoundInput& round) override { return runner_->Open(round); }
   Status Run(Interval interval, RunControl& control, const RunOptions& options, const SliceSink& sink) override {
     return runner_->Run(interval, control, options, [&](Interval slice, std::string_view payload, double busy) {
       const bool is_meant = lies_.of > 0 && (lies_.kind != "large" || slice.size() > kLargestKnownAnswer);

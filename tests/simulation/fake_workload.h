@@ -53,7 +53,7 @@ class FakePlanner final : public Planner {
   FakePlanner(uint32_t rounds, uint64_t size, uint64_t known_answers = 0)
       : rounds_(rounds), plan_(std::make_shared<FakePlan>(size)), known_answers_(known_answers) {}
 
-  Result<std::optional<Round>> NextRound() override {
+  Result<std::optional<Round>> NextRound(double) override {
     total_ += round_sum_;
     round_sum_ = 0;
     if (next_ == rounds_) return std::optional<Round>();
@@ -65,7 +65,7 @@ class FakePlanner final : public Planner {
   Status Check(Interval, std::string_view payload) const override {
     return FieldReader::Parse(payload) ? Status() : Status::Error("the payload is not a message");
   }
-  Status Merge(Interval, std::string_view payload) override {
+  Status Merge(Interval, std::string payload) override {
     round_sum_ += FieldReader::Parse(payload)->Number(1);
     return {};
   }
@@ -85,11 +85,11 @@ class FakePlanner final : public Planner {
   }
   void ResetRound() override { round_sum_ = 0; }
   // Asked for between the last merge of a round and the opening of the next.
-  std::string State() const override {
+  std::vector<SharedBytes> State() const override {
     FieldWriter writer;
     writer.Uint(1, next_);
     writer.Fixed64(2, total_ + round_sum_);
-    return writer.Take();
+    return {SharedBytes(writer.Take())};
   }
   Status Restore(std::string_view state) override {
     const auto fields = FieldReader::Parse(state);

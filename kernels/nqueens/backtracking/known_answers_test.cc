@@ -16,7 +16,7 @@ TEST(KnownAnswersTest, AreWhatTheRunnerFinds) {
     const auto planner = QueensPlanner::Create(Encode(Spec{static_cast<uint32_t>(n), kBacktracking, 0}));
     ASSERT_TRUE(planner.ok());
     EXPECT_TRUE((*planner)->KnownAnswers().empty()) << "no round is open";
-    const auto round = (*planner)->NextRound();
+    const auto round = (*planner)->NextRound(0);
     ASSERT_TRUE(round.ok() && round->has_value());
     const std::vector<Part> answers = (*planner)->KnownAnswers();
     EXPECT_GE(answers.size(), 1u) << n;
@@ -45,7 +45,7 @@ TEST(KnownAnswersTest, LargeBoardsAreGivenUpInTime) {
 TEST(KnownAnswersTest, PartsOfAnIntervalCombineToItsResult) {
   const auto planner = QueensPlanner::Create(Encode(Spec{11, kBacktracking, 0}));
   ASSERT_TRUE(planner.ok());
-  const auto round = (*planner)->NextRound();
+  const auto round = (*planner)->NextRound(0);
   const auto runner = MakeBacktrackingRunner(1, Dispatch::kScalar);
   ASSERT_TRUE(runner->Open((*round)->payload).ok());
   const auto payload = [&](Interval interval) { return Encode(Sum(RunAll(*runner, interval))); };

@@ -21,7 +21,7 @@ struct OpenPlanner {
 OpenPlanner Open(uint32_t n, uint32_t depth = 0) {
   auto planner = QueensPlanner::Create(Encode(Spec{n, kBacktracking, depth}));
   EXPECT_TRUE(planner.ok()) << planner.status().message();
-  auto round = (*planner)->NextRound();
+  auto round = (*planner)->NextRound(0);
   EXPECT_TRUE(round.ok() && round->has_value());
   return {std::move(*planner), **round};
 }
@@ -89,7 +89,7 @@ TEST(PlannerTest, OneRoundMergedFromSlicesGivesThePublishedTotals) {
     const auto runner = MakeBacktrackingRunner(2, Dispatch::kScalar);
     ASSERT_TRUE(runner->Open(open.round.payload).ok());
     const Interval all{0, open.round.plan->Size()};
-    EXPECT_FALSE(open.planner->NextRound().ok());
+    EXPECT_FALSE(open.planner->NextRound(0).ok());
     for (const Slice& slice : RunAll(*runner, all)) {
       const Status status = open.planner->Merge(slice.interval, Encode(slice.counts));
       ASSERT_TRUE(status.ok()) << status.message();
@@ -100,7 +100,7 @@ TEST(PlannerTest, OneRoundMergedFromSlicesGivesThePublishedTotals) {
     if (const auto nodes = KnownNodes(static_cast<int>(n))) {
       EXPECT_EQ(counts->nodes, *nodes);
     }
-    const auto next = open.planner->NextRound();
+    const auto next = open.planner->NextRound(0);
     ASSERT_TRUE(next.ok());
     EXPECT_FALSE(next->has_value());
   }
@@ -163,8 +163,8 @@ TEST(PlannerTest, RestoredPlannerOpensTheSameRound) {
   const OpenPlanner open = Open(12);
   auto restored = QueensPlanner::Create(Encode(Spec{12}));
   ASSERT_TRUE(restored.ok());
-  ASSERT_TRUE((*restored)->Restore(open.planner->State()).ok());
-  const auto round = (*restored)->NextRound();
+  ASSERT_TRUE((*restored)->Restore(Concatenate(open.planner->State())).ok());
+  const auto round = (*restored)->NextRound(0);
   ASSERT_TRUE(round.ok() && round->has_value());
   EXPECT_EQ((*round)->payload, open.round.payload);
   EXPECT_EQ((*round)->number, open.round.number);

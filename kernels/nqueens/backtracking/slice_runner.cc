@@ -25,8 +25,8 @@ std::optional<Counts> SumRanks(const PrefixTable& table, Interval slice, std::sp
   return sum;
 }
 
-Status SliceRunner::Open(std::string_view round_payload) {
-  const Result<Spec> spec = DecodeSpec(round_payload);
+Status SliceRunner::Open(const RoundInput& round) {
+  const Result<Spec> spec = DecodeSpec(round.payload);
   if (!spec.ok()) return spec.status();
   if (spec->algorithm != kBacktracking) {
     return Status::Error("algorithm is " + std::to_string(spec->algorithm) +

@@ -42,7 +42,7 @@ class SliceRunner : public Runner, private SliceComputer {
 
   // Counts a small board and compares totals, nodes and checksum with known ones.
   Status SelfTest() override;
-  Status Open(std::string_view round_payload) override;
+  Status Open(const RoundInput& round) override;
   Status Run(Interval interval, RunControl& control, const RunOptions& options, const SliceSink& sink) override;
   // The same, steered through functions.
   Status Run(Interval interval, const Steering& steering, const RunOptions& options, const SliceSink& sink);

@@ -25,7 +25,7 @@ TEST(MitmKnownAnswersTest, AreWhatTheRunnerFinds) {
     const auto planner = MakePlanner(Encode(Spec{static_cast<uint32_t>(n), kMeetInTheMiddle, 0}));
     ASSERT_TRUE(planner.ok());
     EXPECT_TRUE((*planner)->KnownAnswers().empty()) << "no round is open";
-    const auto round = (*planner)->NextRound();
+    const auto round = (*planner)->NextRound(0);
     ASSERT_TRUE(round.ok() && round->has_value());
     const std::vector<Part> answers = (*planner)->KnownAnswers();
     EXPECT_GE(answers.size(), n < 8 || n > 19 ? 0u : 1u) << n;

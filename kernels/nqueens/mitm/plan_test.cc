@@ -85,11 +85,11 @@ TEST(MitmPlannerTest, MergesARunToThePublishedTotal) {
   for (const uint32_t n : {1u, 3u, 4u, 10u, 11u}) {
     Result<std::unique_ptr<Planner>> planner = MakePlanner(SpecBytes(n));
     ASSERT_TRUE(planner.ok()) << planner.status().message();
-    const Result<std::optional<Round>> round = (*planner)->NextRound();
+    const Result<std::optional<Round>> round = (*planner)->NextRound(0);
     ASSERT_TRUE(round.ok() && round->has_value());
     const auto runner = MakeMitmRunner({.threads = 2, .dispatch = SupportedDispatches().front()});
     ASSERT_TRUE(runner->Open((*round)->payload).ok());
-    EXPECT_FALSE((*planner)->NextRound().ok());
+    EXPECT_FALSE((*planner)->NextRound(0).ok());
     for (int pass = 0; pass < 2; ++pass) {
       (*planner)->ResetRound();
       for (const Slice& slice : RunAll(*runner, {0, (*round)->plan->Size()})) {
@@ -98,9 +98,9 @@ TEST(MitmPlannerTest, MergesARunToThePublishedTotal) {
       }
       EXPECT_EQ(DecodeCounts((*planner)->Summary())->solutions, *KnownSolutions(static_cast<int>(n)));
     }
-    const Result<std::optional<Round>> next = (*planner)->NextRound();
+    const Result<std::optional<Round>> next = (*planner)->NextRound(0);
     EXPECT_TRUE(next.ok() && !next->has_value());
-    EXPECT_EQ((*planner)->State(), "0");
+    EXPECT_EQ(Concatenate((*planner)->State()), "0");
     EXPECT_TRUE((*planner)->Restore("0").ok());
     EXPECT_FALSE((*planner)->Restore("7").ok());
   }
@@ -110,7 +110,7 @@ TEST(MitmPlannerTest, ImpossibleResultsAreRefused) {
   Result<std::unique_ptr<Planner>> planner = MakePlanner(SpecBytes(8));
   ASSERT_TRUE(planner.ok());
   EXPECT_EQ((*planner)->Check({0, 1}, "").message(), "No round is open.");
-  ASSERT_TRUE((*planner)->NextRound().ok());
+  ASSERT_TRUE((*planner)->NextRound(0).ok());
   const auto check = [&](const Counts& counts) { return (*planner)->Check({2, 4}, Encode(counts)).message(); };
   EXPECT_EQ(check({10, 0, 5, 0}), "");
   EXPECT_EQ(check({10, 1, 5, 0}),

@@ -56,7 +56,7 @@ class MitmRunner final : public Runner {
   explicit MitmRunner(const MitmOptions& options) : options_(options) {}
 
   Status SelfTest() override;
-  Status Open(std::string_view round_payload) override;
+  Status Open(const RoundInput& round) override;
   Status Run(Interval interval, RunControl& control, const RunOptions& options, const SliceSink& sink) override;
 
  private:
@@ -66,8 +66,8 @@ class MitmRunner final : public Runner {
   std::unique_ptr<OpenRound> round_;
 };
 
-Status MitmRunner::Open(std::string_view round_payload) {
-  const Result<Spec> spec = DecodeSpec(round_payload);
+Status MitmRunner::Open(const RoundInput& round) {
+  const Result<Spec> spec = DecodeSpec(round.payload);
   if (!spec.ok()) return spec.status();
   if (spec->algorithm != kMeetInTheMiddle) {
     return Status::Error("algorithm is " + std::to_string(spec->algorithm) +
