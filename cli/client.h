@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "cli/signals.h"
 #include "proto/jobs.grpc.pb.h"
@@ -53,12 +54,20 @@ class Client {
   // Goes on to the next address only as long as nothing came.
   absl::Status Slices(uint64_t job, const std::function<absl::Status(const v1::SlicesReply&)>& visit);
 
+  // Has the coordinator keep these bytes until a job names them; only pieces that it lacks are sent. Returns the blob's
+  // digest. An interrupted transfer is taken up again, for as long as somebody answers now and then.
+  absl::StatusOr<std::string> PutBlob(absl::string_view bytes);
+  // A blob that the job names, or its saved state; verified.
+  absl::StatusOr<std::string> GetBlob(uint64_t job, const std::string& digest);
+
  private:
   using Attempt = std::function<grpc::Status(v1::Jobs::StubInterface& stub, grpc::ClientContext& context)>;
 
   absl::Status Try(const Attempt& attempt, bool retry, absl::Duration deadline);
   // At the current address; moves on to the next one if nobody is there.
   absl::Status TryOnce(const Attempt& attempt, absl::Duration deadline);
+  // Repeats a transfer that goes on where it was interrupted, until `kMostTries` in a row have brought nothing.
+  absl::Status Transfer(const Attempt& attempt, const std::function<uint64_t()>& progress);
   absl::Status OpenConnection();
 
   const JoinString join_;

@@ -7,8 +7,6 @@
 #include "absl/strings/strip.h"
 #include "base/clock.h"
 #include "cli/output.h"
-#include "cli/progress.h"
-#include "kernels/nqueens/payload.h"
 
 namespace potluck {
 namespace {
@@ -19,20 +17,6 @@ constexpr absl::Duration kWaitingDelay = absl::Seconds(2);
 // A job that was just submitted has not been handed out yet.
 constexpr absl::Duration kHintDelay = absl::Seconds(2);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
-
-ProgressSample Sample(const v1::JobStatus& status) {
-  ProgressSample sample{.at = AwakeNow() - absl::UnixEpoch(),
-                        .done_cost = status.committed_cost(),
-                        .total_cost = status.cost(),
-                        .rate_hint = status.rate()};
-  if (status.workload() == "nqueens") {
-    if (const auto counts = nqueens::DecodeCounts(status.summary()); counts.ok()) {
-      sample.nodes = counts->visited.ToDouble();
-      sample.solutions = counts->solutions.ToDouble();
-    }
-  }
-  return sample;
-}
 
 // Whether another try may go better. What a proxy or a dying coordinator leaves behind has many names.
 bool IsPassing(const absl::Status& status) {
@@ -61,10 +45,11 @@ absl::Status Outcome(const v1::JobStatus& status) {
 }
 
 absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duration patience, Interrupt& interrupt,
-                                     ProgressDisplay& display, bool waits_for_others) {
+                                     ProgressDisplay& display, bool waits_for_others,
+                                     std::unique_ptr<JobProgress> progress) {
   std::minstd_rand random(std::random_device{}());
   v1::JobStatus last;
-  Progress progress;
+  if (progress == nullptr) progress = MakeJobProgress();
   absl::Time heard = AwakeNow();
   absl::Duration pause = kFirstPause;
   bool away = false;
@@ -80,7 +65,7 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
     connected = true;
     pause = kFirstPause;
     last = status;
-    progress.Add(Sample(status));
+    progress->Add(status, AwakeNow() - absl::UnixEpoch());
     const bool paused = status.state() == v1::JobStatus::PAUSED;
     const bool without_workers = status.workers() == 0 && !(status.committed_cost() > 0) && !paused;
     hint_due &= without_workers;
@@ -100,7 +85,7 @@ absl::StatusOr<v1::JobStatus> Follow(Client& client, uint64_t job, absl::Duratio
       display.Say(waiting_for);
       is_waiting_told = true;
     }
-    display.Show(ProgressLine(progress.Estimate(), status.workers(), paused, display.width()));
+    display.Show(progress->Line(display.width()));
   };
   while (true) {
     connected = false;

@@ -17,51 +17,38 @@
 #include "cli/exit_code.h"
 #include "cli/follow.h"
 #include "cli/job_certificate.h"
-#include "cli/local_workers.h"
+#include "cli/local_run.h"
 #include "cli/nqueens_result.h"
 #include "cli/output.h"
 #include "cli/output_file.h"
 #include "cli/progress_display.h"
 #include "cli/signals.h"
-#include "coordinator/coordinator.h"
 #include "kernels/nqueens/payload.h"
-#include "worker/devices.h"
 
 namespace potluck {
 namespace {
 
 struct NQueensFlags {
   int n = 0;
-  std::optional<int> local_workers;
-  std::optional<int> threads;
+  LocalRunFlags local;
   std::string algorithm = "auto";
   bool nodes = false;
-  std::string dispatch;
-  std::string coordinator;
   std::string name;
   std::string certificate;
   int priority = 0;
   double weight = 1;
   double verify = 0;
-  double slice_seconds = 0.5;  // They are near, and idle ones can take over what has not begun.
   absl::Duration patience = absl::Minutes(10);
-  bool verbose = false;
   bool json = false;
 };
 
 void Declare(Arguments& arguments, NQueensFlags& flags) {
   arguments.Positional("N", WholeNumber(&flags.n, 1, nqueens::kMaxN), "queens, and rows of the board");
-  arguments.Flag("--local-workers", "K", WholeNumber(&flags.local_workers, 1, 256), "workers on this machine",
-                 "one a device");
-  arguments.Flag("--threads", "T", WholeNumber(&flags.threads, 1, 1024), "CPU threads of each local worker",
-                 "the cores divided among them");
   arguments.Flag("--algorithm", "A", OneOf(&flags.algorithm, {"auto", "mitm", "backtracking"}),
                  "how to count: meeting in the middle is by far the fastest; backtracking counts nodes too",
                  "mitm, or backtracking with --nodes");
   arguments.Switch("--nodes", &flags.nodes, "count the nodes of the search tree too");
-  arguments.Flag("--dispatch", "D", DispatchName(&flags.dispatch), "CPU code path of the local workers", "auto");
-  arguments.Flag("--coordinator", "X", JoinStringText(&flags.coordinator),
-                 "submit the job there instead of running it on this machine", "this machine");
+  flags.local.Declare(arguments);
   arguments.Flag("--patience", "TIME", TimeSpan(&flags.patience),
                  "how long a coordinator may be away while the job runs", "10min");
   arguments.Flag("--name", "TEXT", Text(&flags.name), "the job's name, for people", "none");
@@ -73,10 +60,7 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
                  "nowhere");
   arguments.Flag("--verify", "F", RealNumber(&flags.verify, 0, 1),
                  "share of the results that a second worker computes again", "0");
-  arguments.Switch("--verbose", &flags.verbose, "what the coordinator and the local workers have to say");
   arguments.Switch("--json", &flags.json, "one JSON object on standard output");
-  arguments.InternalFlag("--slice-seconds", "S", RealNumber(&flags.slice_seconds, 0.01, 600),
-                         "how long a local worker computes between two results, seconds", "0.5");
 }
 
 uint32_t Algorithm(const NQueensFlags& flags) {
@@ -94,56 +78,7 @@ absl::Status CheckTogether(const NQueensFlags& flags) {
     return absl::InvalidArgumentError(
         absl::StrCat("N is ", flags.n, "; allowed with --algorithm mitm is 1 to ", nqueens::kMaxMeetInTheMiddleN));
   }
-  if (flags.coordinator.empty()) return absl::OkStatus();
-  const char* local = flags.local_workers       ? "--local-workers"
-                      : flags.threads           ? "--threads"
-                      : !flags.dispatch.empty() ? "--dispatch"
-                                                : nullptr;
-  if (local == nullptr) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      local, " is about workers on this machine; allowed is either it or --coordinator, whose workers are its own"));
-}
-
-// The server and the workers of a run on this machine. Ends the workers first.
-struct LocalRun {
-  std::unique_ptr<Coordinator> coordinator;
-  std::unique_ptr<LocalWorkers> workers;
-};
-
-absl::StatusOr<JoinString> StartLocally(const NQueensFlags& flags, Interrupt& interrupt, ProgressDisplay& display,
-                                        LocalRun& run) {
-  const absl::StatusOr<FoundDevices> found = FindDevices({});
-  if (!found.ok()) return found.status();
-  if (flags.verbose && !found->gpu_note.empty()) display.Say(found->gpu_note);
-  std::vector<int> gpus;
-  for (const DeviceSpec& device : found->devices) {
-    if (device.kind == "cuda") gpus.push_back(device.index);
-  }
-  const std::vector<LocalWorkerPlan> plan = PlanLocalWorkers(flags.local_workers, flags.threads, gpus, UsableThreads());
-  if (flags.verify > 0 && plan.size() < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--verify is ", flags.verify, ", but --local-workers is ", plan.size(),
-                     "; allowed is --verify 0, or at least 2 workers: a second one computes again what the first did"));
-  }
-  CoordinatorOptions options;
-  if (flags.verbose) options.log = [&display](const std::string& sentence) { display.Say(sentence); };
-  absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
-  if (!coordinator.ok()) return coordinator.status();
-  run.coordinator = *std::move(coordinator);
-
-  LocalWorkersOptions workers;
-  workers.join_string = run.coordinator->worker_join_string();
-  workers.workers = plan;
-  if (!flags.dispatch.empty()) workers.dispatch = flags.dispatch;
-  workers.slice_seconds = flags.slice_seconds;
-  workers.verbose = flags.verbose;
-  workers.say = [&display](const std::string& sentence) { display.Say(sentence); };
-  workers.give_up = [&interrupt](absl::Status reason) { interrupt.Raise(std::move(reason)); };
-  const size_t expected = workers.workers.size();
-  run.workers = std::make_unique<LocalWorkers>(std::move(workers));
-  // The job begins when all are at the table; whoever does not come up (they say why) is not waited for long.
-  run.coordinator->WaitForWorkers(expected, absl::Seconds(3));
-  return ParseJoinString(run.coordinator->admin_join_string());
+  return flags.local.Check();
 }
 
 absl::StatusOr<uint64_t> Submit(Client& client, const NQueensFlags& flags) {
@@ -210,7 +145,7 @@ int Interrupted(const absl::Status& reason, const JoinString& join, uint64_t job
 }
 
 int Run(const NQueensFlags& flags) {
-  const bool embedded = flags.coordinator.empty();
+  const bool embedded = flags.local.embedded();
   std::unique_ptr<OutputFile> certificate;
   if (!flags.certificate.empty()) {  // Before hours of work, not after.
     absl::StatusOr<std::unique_ptr<OutputFile>> file = OutputFile::Create(flags.certificate);
@@ -223,9 +158,22 @@ int Run(const NQueensFlags& flags) {
     if (count > 1) _exit(kExitInterrupted);  // The local workers end with this process.
     interrupt.Raise(absl::CancelledError("interrupted"));
   });
-  LocalRun run;
-  const absl::StatusOr<JoinString> join =
-      embedded ? StartLocally(flags, interrupt, display, run) : LoadJoinString(flags.coordinator);
+  std::unique_ptr<LocalRun> run;
+  absl::StatusOr<JoinString> join;
+  if (embedded) {
+    absl::StatusOr<std::unique_ptr<LocalRun>> started = LocalRun::Start(
+        flags.local, /*state_directory=*/"", flags.verify > 0 ? 2 : 1,
+        absl::StrCat("--verify is ", flags.verify, ", and a second worker computes again what the first did"),
+        interrupt, display);
+    if (started.ok()) {
+      run = *std::move(started);
+      join = run->join_string();
+    } else {
+      join = started.status();
+    }
+  } else {
+    join = LoadJoinString(flags.local.coordinator);
+  }
   if (!join.ok()) {
     return embedded && !absl::IsInvalidArgument(join.status()) ? Fail(join.status()) : FailUsage(join.status());
   }

@@ -12,22 +12,6 @@ namespace {
 
 double PerSecond(const Count128& count, double seconds) { return seconds > 0 ? count.ToDouble() / seconds : 0; }
 
-std::vector<Contributor> Contributors(const v1::JobStatus& status) {
-  std::vector<Contributor> contributors;
-  double total = 0;
-  for (const v1::Contribution& contribution : status.contributions()) {
-    contributors.push_back({.worker = contribution.worker(),
-                            .slices = contribution.slices(),
-                            .cost = contribution.cost(),
-                            .busy_seconds = contribution.busy_seconds()});
-    total += contribution.cost();
-  }
-  for (Contributor& contributor : contributors) contributor.share = total > 0 ? contributor.cost / total : 0;
-  std::stable_sort(contributors.begin(), contributors.end(),
-                   [](const Contributor& a, const Contributor& b) { return a.cost > b.cost; });
-  return contributors;
-}
-
 std::string VerdictText(const NQueensResult& result) {
   const std::optional<bool> verified = result.verified();
   if (!verified) return "not published: there is nothing to compare with";

@@ -10,19 +10,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cli/contributors.h"
 #include "kernels/math/count128.h"
 #include "kernels/nqueens/payload.h"
 #include "proto/jobs.pb.h"
 
 namespace potluck {
-
-struct Contributor {
-  std::string worker;
-  uint64_t slices = 0;
-  double cost = 0;
-  double share = 0;  // Of the cost, 0 to 1.
-  double busy_seconds = 0;
-};
 
 struct NQueensResult {
   uint64_t job = 0;

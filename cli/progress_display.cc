@@ -29,15 +29,21 @@ size_t TerminalWidth() {
 
 }  // namespace
 
+std::string EtaText(const ProgressEstimate& estimate) {
+  if (!estimate.left) return "not known yet";
+  std::string text = Coarse(*estimate.left);
+  if (estimate.left_low && estimate.left_high) {
+    const std::string low = Coarse(*estimate.left_low), high = Coarse(*estimate.left_high);
+    if (low != high) absl::StrAppend(&text, " (", low, " to ", high, ")");
+  }
+  return text;
+}
+
 std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused, size_t width) {
   std::string line = absl::StrCat(Percent(estimate.fraction), " done");
   if (paused) return absl::StrCat(line, ", paused");
   if (workers == 0 && !(estimate.fraction > 0)) return "waiting for workers";
-  absl::StrAppend(&line, ", ETA ", estimate.left ? Coarse(*estimate.left) : "not known yet");
-  if (estimate.left_low && estimate.left_high) {
-    const std::string low = Coarse(*estimate.left_low), high = Coarse(*estimate.left_high);
-    if (low != high) absl::StrAppend(&line, " (", low, " to ", high, ")");
-  }
+  absl::StrAppend(&line, ", ETA ", EtaText(estimate));
   absl::StrAppend(&line, ", ", workers, workers == 1 ? " worker" : " workers");
   if (!estimate.nodes_per_second || !(*estimate.nodes_per_second > 0)) return line;
   for (const std::string& rate :

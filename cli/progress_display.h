@@ -17,6 +17,9 @@ namespace potluck {
 // solutions/s". The rates are left out where it would not fit into `width`. `workers` are at work now.
 std::string ProgressLine(const ProgressEstimate& estimate, uint32_t workers, bool paused, size_t width);
 
+// "12 s (10 s to 15 s)"; "not known yet".
+std::string EtaText(const ProgressEstimate& estimate);
+
 class ProgressDisplay {
  public:
   ProgressDisplay();

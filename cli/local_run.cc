@@ -1,0 +1,75 @@
+#include "cli/local_run.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cli/commands.h"
+#include "worker/devices.h"
+
+namespace potluck {
+
+void LocalRunFlags::Declare(Arguments& arguments) {
+  arguments.Flag("--local-workers", "K", WholeNumber(&local_workers, 1, 256), "workers on this machine",
+                 "one a device");
+  arguments.Flag("--threads", "T", WholeNumber(&threads, 1, 1024), "CPU threads of each local worker",
+                 "the cores divided among them");
+  arguments.Flag("--dispatch", "D", DispatchName(&dispatch), "CPU code path of the local workers", "auto");
+  arguments.Flag("--coordinator", "X", JoinStringText(&coordinator),
+                 "submit the job there instead of running it on this machine", "this machine");
+  arguments.Switch("--verbose", &verbose, "what the coordinator and the local workers have to say");
+  arguments.InternalFlag("--slice-seconds", "S", RealNumber(&slice_seconds, 0.01, 600),
+                         "how long a local worker computes between two results, seconds", "0.5");
+}
+
+absl::Status LocalRunFlags::Check() const {
+  if (embedded()) return absl::OkStatus();
+  const char* local = local_workers       ? "--local-workers"
+                      : threads           ? "--threads"
+                      : !dispatch.empty() ? "--dispatch"
+                                          : nullptr;
+  if (local == nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      local, " is about workers on this machine; allowed is either it or --coordinator, whose workers are its own"));
+}
+
+absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& flags,
+                                                          const std::string& state_directory, size_t least_workers,
+                                                          const std::string& why, Interrupt& interrupt,
+                                                          ProgressDisplay& display) {
+  const absl::StatusOr<FoundDevices> found = FindDevices({});
+  if (!found.ok()) return found.status();
+  if (flags.verbose && !found->gpu_note.empty()) display.Say(found->gpu_note);
+  std::vector<int> gpus;
+  for (const DeviceSpec& device : found->devices) {
+    if (device.kind == "cuda") gpus.push_back(device.index);
+  }
+  const std::vector<LocalWorkerPlan> plan = PlanLocalWorkers(flags.local_workers, flags.threads, gpus, UsableThreads());
+  if (plan.size() < least_workers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--local-workers is ", plan.size(), "; allowed is at least ", least_workers, ": ", why));
+  }
+  CoordinatorOptions options;
+  options.state_directory = state_directory;
+  if (flags.verbose) options.log = [&display](const std::string& sentence) { display.Say(sentence); };
+  absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
+  if (!coordinator.ok()) return coordinator.status();
+  std::unique_ptr<LocalRun> run(new LocalRun);
+  run->coordinator_ = *std::move(coordinator);
+
+  LocalWorkersOptions workers;
+  workers.join_string = run->coordinator_->worker_join_string();
+  workers.workers = plan;
+  if (!flags.dispatch.empty()) workers.dispatch = flags.dispatch;
+  workers.slice_seconds = flags.slice_seconds;
+  workers.verbose = flags.verbose;
+  workers.say = [&display](const std::string& sentence) { display.Say(sentence); };
+  workers.give_up = [&interrupt](absl::Status reason) { interrupt.Raise(std::move(reason)); };
+  const size_t expected = workers.workers.size();
+  run->workers_ = std::make_unique<LocalWorkers>(std::move(workers));
+  // The job begins when all are at the table; whoever does not come up (they say why) is not waited for long.
+  run->coordinator_->WaitForWorkers(expected, absl::Seconds(3));
+  return run;
+}
+
+}  // namespace potluck

@@ -1,0 +1,377 @@
+// `potluck train`: one training job, from its data to its model; without a server, on this machine.
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/follow.h"
+#include "cli/local_run.h"
+#include "cli/output.h"
+#include "cli/progress_display.h"
+#include "cli/signals.h"
+#include "cli/train_files.h"
+#include "cli/train_flags.h"
+#include "cli/train_result.h"
+#include "kernels/cnn/data/data_set.h"
+#include "kernels/cnn/payload.h"
+
+namespace potluck {
+namespace {
+
+// Between the cancelling of a job of this machine's own and its end, with its state saved.
+constexpr absl::Duration kSavingTime = absl::Seconds(30);
+
+struct Flags {
+  TrainFlags train;
+  LocalRunFlags local;
+  std::string data, out, init, name;
+  std::optional<uint64_t> resume;
+  uint64_t resume_number = 0;
+  int priority = 0;
+  double weight = 1;
+  double verify = 0;
+  absl::Duration patience = absl::Minutes(10);
+  bool json = false;
+  Args typed;  // For the run record.
+
+  bool resumes() const { return resume_number != 0; }
+};
+
+void Declare(Arguments& arguments, Flags& flags) {
+  arguments.OptionalPositional("SPEC", Text(&flags.train.model),
+                               "the network: mnist-cnn (this is the default), or a file with a ModelSpec as text");
+  arguments.Flag("--data", "DIR", Text(&flags.data),
+                 "a folder with IDX files, CIFAR-10's or .npy pairs; needed, but with --resume", "none");
+  arguments.Flag("--out", "DIR", Text(&flags.out), "where model, metrics and run record go", "./MODEL's name");
+  flags.local.Declare(arguments);
+  flags.train.Declare(arguments);
+  arguments.Flag("--init", "MODEL", Text(&flags.init), "begin with the parameters of this .safetensors file",
+                 "drawn from the seed");
+  arguments.Flag("--resume", "JOB", JobNumber(&flags.resume_number),
+                 "take up again a job of --coordinator, or the one that was left in --out", "a new job");
+  arguments.Flag("--verify", "F", RealNumber(&flags.verify, 0, 1),
+                 "share of the results that a second worker computes again", "0");
+  arguments.Flag("--patience", "TIME", TimeSpan(&flags.patience),
+                 "how long a coordinator may be away while the job runs", "10min");
+  arguments.Flag("--name", "TEXT", Text(&flags.name), "the job's name, for people", "none");
+  arguments.Flag("--priority", "P", WholeNumber(&flags.priority, -1000, 1000), "jobs of a higher one go first", "0");
+  arguments.Flag("--weight", "W", RealNumber(&flags.weight, 0.001, 1000), "share of the workers among equal priorities",
+                 "1");
+  arguments.Switch("--json", &flags.json, "one JSON object on standard output");
+  arguments.Epilogue("docs/training.md explains both methods, what a ModelSpec looks like and which bits are equal.");
+}
+
+absl::Status CheckTogether(const Flags& flags) {
+  if (absl::Status status = flags.train.Check(); !status.ok()) return status;
+  if (absl::Status status = flags.local.Check(); !status.ok()) return status;
+  if (flags.resumes() && !flags.init.empty()) {
+    return absl::InvalidArgumentError(
+        "--init is given together with --resume, which goes on with the job's own parameters; allowed is either");
+  }
+  if (flags.resumes() && flags.local.embedded() && flags.out.empty()) {
+    return absl::InvalidArgumentError(
+        "--resume is given without --out or --coordinator; allowed is it with one of them: the folder in which the job "
+        "was left, or the coordinator that has it");
+  }
+  if (!flags.resumes() && flags.data.empty()) {
+    return absl::InvalidArgumentError(
+        "--data is missing; allowed is a folder with a data set (`potluck data fetch mnist` and `potluck data synth` "
+        "make "
+        "one)");
+  }
+  return absl::OkStatus();
+}
+
+std::string RandomId() {
+  std::random_device random;
+  return absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random());
+}
+
+// One run of the command.
+class Run {
+ public:
+  Run(const Flags& flags, Interrupt& interrupt, ProgressDisplay& display)
+      : flags_(flags), interrupt_(interrupt), display_(display), started_(absl::ToUnixMillis(absl::Now())) {}
+
+  int Go() {
+    if (absl::Status prepared = Prepare(); !prepared.ok()) return FailUsage(prepared);
+    if (absl::Status connected = ConnectToCoordinator(); !connected.ok()) {
+      return absl::IsInvalidArgument(connected) ? FailUsage(connected) : Fail(connected);
+    }
+    absl::StatusOr<uint64_t> job = flags_.resumes() ? Resume() : SubmitNew();
+    if (!job.ok()) return Fail(Interrupted(job.status()));
+    job_ = *job;
+    const absl::StatusOr<v1::JobStatus> status = Follow(*client_, job_, flags_.patience, interrupt_, display_,
+                                                        /*waits_for_others=*/!embedded());
+    display_.Clear();
+    if (!status.ok()) return interrupt_.reason().ok() ? Fail(status.status()) : Leave(status.status());
+    return Finish(*status);
+  }
+
+ private:
+  bool embedded() const { return flags_.local.embedded(); }
+
+  // All that can be wrong with what was typed, before anything is started.
+  absl::Status Prepare() {
+    if (!flags_.resumes()) {
+      absl::StatusOr<cnn::Spec> spec = MakeSpec(flags_.train);
+      if (!spec.ok()) return spec.status();
+      spec_ = *std::move(spec);
+      if (absl::Status loaded = LoadData(); !loaded.ok()) return loaded;
+      if (absl::Status loaded = LoadInitialParameters(); !loaded.ok()) return loaded;
+    }
+    const std::string out = !flags_.out.empty() ? flags_.out : spec_.model.name.empty() ? "trained" : spec_.model.name;
+    absl::StatusOr<TrainFolder> folder = TrainFolder::Open(out);
+    if (!folder.ok()) return folder.status();
+    folder_ = *std::move(folder);
+    if (!embedded()) return absl::OkStatus();
+    if (flags_.resumes() && !folder_->HasState()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--resume is ", flags_.resume_number, ", but ", folder_->state_directory(),
+                       " holds no unfinished job; allowed is the --out of one that was interrupted"));
+    }
+    if (!flags_.resumes() && folder_->HasState()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--out is ", folder_->path(),
+                       ", where a job was left unfinished; allowed is another folder, or to take "
+                       "that job up again: potluck train --resume JOB --out ",
+                       folder_->path(), " (or remove ", folder_->state_directory(), ")"));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadData() {
+    Result<cnn::DataSets> loaded = cnn::LoadDataSets(flags_.data);
+    if (!loaded.ok()) return absl::InvalidArgumentError(loaded.status().message());
+    for (const auto& [set, spec] : {std::pair(&loaded->train, &spec_.train), std::pair(&loaded->test, &spec_.test)}) {
+      cnn::EncodedShards encoded = cnn::EncodeShards(*set);
+      *spec = std::move(encoded.spec);
+      for (std::string& shard : encoded.shards) {
+        spec->shards.push_back(BlobDigest(DescribeBlob(shard)));
+        blobs_.push_back(std::move(shard));
+      }
+    }
+    const Status checked = cnn::CheckSpec(spec_);
+    return checked.ok() ? absl::OkStatus() : absl::InvalidArgumentError(checked.message());
+  }
+
+  absl::Status LoadInitialParameters() {
+    if (flags_.init.empty()) return absl::OkStatus();
+    const Result<cnn::Model> model = cnn::MakeModel(spec_.model);
+    if (!model.ok()) return absl::InvalidArgumentError(model.status().message());
+    const absl::StatusOr<std::vector<float>> parameters = ReadParameters(flags_.init, *model);
+    if (!parameters.ok()) return absl::InvalidArgumentError(parameters.status().message());
+    std::string bytes(reinterpret_cast<const char*>(parameters->data()), parameters->size() * sizeof(float));
+    spec_.initial_parameters = BlobDigest(DescribeBlob(bytes));
+    blobs_.push_back(std::move(bytes));
+    return absl::OkStatus();
+  }
+
+  absl::Status ConnectToCoordinator() {
+    absl::StatusOr<JoinString> join;
+    if (embedded()) {
+      absl::StatusOr<std::unique_ptr<LocalRun>> started = LocalRun::Start(
+          flags_.local, folder_->state_directory(), flags_.verify > 0 ? 2 : 1,
+          absl::StrCat("--verify is ", flags_.verify, ", and a second worker computes again what the first did"),
+          interrupt_, display_);
+      if (!started.ok()) return started.status();
+      local_ = *std::move(started);
+      join = local_->join_string();
+    } else {
+      join = LoadJoinString(flags_.local.coordinator);
+    }
+    if (!join.ok()) return join.status();
+    client_ = std::make_unique<Client>(*join, &interrupt_);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<uint64_t> SubmitNew() {
+    size_t put = 0;
+    for (std::string& blob : blobs_) {
+      display_.Show(absl::StrCat("handing the data over: ", ++put, " of ", blobs_.size(), " shards"));
+      const absl::StatusOr<std::string> digest = client_->PutBlob(blob);
+      if (!digest.ok()) return digest.status();
+    }
+    blobs_.clear();
+    return Submit(spec_, flags_.name, flags_.priority, flags_.weight, flags_.verify);
+  }
+
+  absl::StatusOr<uint64_t> Submit(const cnn::Spec& spec, const std::string& name, int priority, double weight,
+                                  double verify) {
+    v1::SubmitRequest request;
+    request.set_request_id(RandomId());  // Sent again after an answer that was lost, it must not make a second job.
+    request.set_workload("cnn");
+    request.set_name(name);
+    request.set_spec(cnn::Encode(spec));
+    request.set_priority(priority);
+    request.set_weight(weight);
+    request.set_verify(verify);
+    for (const cnn::DataSpec* data : {&spec.train, &spec.test}) {
+      for (const std::string& shard : data->shards) request.add_blobs(shard);
+    }
+    for (const std::string* blob : {&spec.initial_parameters, &spec.initial_state}) {
+      if (!blob->empty()) request.add_blobs(*blob);
+    }
+    v1::SubmitReply reply;
+    if (absl::Status status = client_->Call(&v1::Jobs::StubInterface::Submit, request, &reply, /*retry=*/true);
+        !status.ok()) {
+      return status;
+    }
+    return reply.job();
+  }
+
+  // A job that still runs is followed; of one that has ended, its last state begins a new one.
+  absl::StatusOr<uint64_t> Resume() {
+    v1::ListReply jobs;
+    if (absl::Status status = client_->Call(&v1::Jobs::StubInterface::List, v1::ListRequest(), &jobs, /*retry=*/true);
+        !status.ok()) {
+      return status;
+    }
+    const v1::JobStatus* found = nullptr;
+    std::string known;
+    for (const v1::JobStatus& job : jobs.jobs()) {
+      if (job.workload() != "cnn") continue;
+      absl::StrAppend(&known, known.empty() ? "" : ", ", job.job());
+      if (job.job() == flags_.resume_number) found = &job;
+    }
+    if (found == nullptr) {
+      return absl::NotFoundError(absl::StrCat("--resume is ", flags_.resume_number,
+                                              "; allowed is a training job that is there",
+                                              known.empty() ? " (there is none)" : absl::StrCat(": ", known)));
+    }
+    if (!HasEnded(*found)) {
+      display_.Say(absl::StrCat("job ", found->job(), " goes on where it was"));
+      return found->job();
+    }
+    if (found->saved_state().empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("job ", found->job(), " has ended and no state of it was saved; train anew, without --resume"));
+    }
+    Result<cnn::Spec> spec = cnn::DecodeSpec(found->spec());
+    if (!spec.ok()) return absl::InternalError(spec.status().message());
+    if (absl::Status changed = ChangeLimits(flags_.train, *spec); !changed.ok()) return changed;
+    spec->initial_parameters.clear();
+    spec->initial_state = found->saved_state();
+    display_.Say(absl::StrCat("job ", found->job(), " has ended; a new one goes on from its last state"));
+    return Submit(*spec, found->name(), found->priority(), found->weight(), found->verify());
+  }
+
+  absl::Status Interrupted(const absl::Status& status) const {
+    return interrupt_.reason().ok() ? status : interrupt_.reason();
+  }
+
+  // Ctrl-C, or workers that never come up. A server goes on with its job; one of this machine's own is ended with its
+  // state saved, so that it can be taken up again.
+  int Leave(const absl::Status& reason) {
+    if (!embedded()) {
+      return Fail(absl::CancelledError(
+          absl::StrCat("interrupted; job ", job_, " goes on at the server: `potluck train --resume ", job_,
+                       " --coordinator ... --out ", folder_->path(),
+                       "` follows it and fetches the model, `potluck jobs cancel ", job_, "` ends it")));
+    }
+    absl::StatusOr<JoinString> join = local_->join_string();
+    if (join.ok()) {
+      Client client(*join);  // The other one's calls are over.
+      v1::JobRef request;
+      request.set_job(job_);
+      v1::Empty reply;
+      display_.Show("saving the state");
+      client.Call(&v1::Jobs::StubInterface::Cancel, request, &reply, false, kSavingTime).IgnoreError();
+      display_.Clear();
+    }
+    if (!absl::IsCancelled(reason)) return Fail(reason);
+    return Fail(absl::CancelledError(
+        absl::StrCat("interrupted; to go on: potluck train --resume ", job_, " --out ", folder_->path())));
+  }
+
+  int Finish(const v1::JobStatus& status) {
+    const int64_t now = absl::ToUnixMillis(absl::Now());
+    const absl::StatusOr<TrainResult> result = ReadTrainResult(status, now);
+    if (!result.ok()) return Fail(result.status());
+    TrainFolder::Written written;
+    absl::Status outcome = Outcome(status);
+    if (!status.saved_state().empty()) {
+      const absl::StatusOr<std::string> state = client_->GetBlob(job_, status.saved_state());
+      if (!state.ok()) return Fail(state.status());
+      absl::StatusOr<TrainFolder::Written> files =
+          folder_->Write(*result, *state, flags_.typed, started_, status.ended_unix_ms());
+      if (!files.ok()) return FailLocally(files.status());
+      written = *std::move(files);
+    } else if (outcome.ok()) {
+      outcome = absl::DataLossError(absl::StrCat(
+          "job ", job_, " is done, but its state could not be saved, so there is no model: ", status.message()));
+    }
+    Print(*result, written);
+    if (!outcome.ok()) {
+      FlushOutput().IgnoreError();
+      const std::string kept = written.files.empty() ? "" : "; the last state that was saved is in the folder";
+      return Fail(absl::Status(outcome.code(), absl::StrCat(outcome.message(), kept)));
+    }
+    if (embedded()) {
+      client_.reset();
+      local_.reset();  // Before what it works in goes.
+      if (absl::Status removed = folder_->RemoveState(); !removed.ok()) display_.Say(std::string(removed.message()));
+    }
+    return kExitOk;
+  }
+
+  void Print(const TrainResult& result, const TrainFolder::Written& written) const {
+    if (flags_.json) {
+      nlohmann::ordered_json json = ResultJson(result);
+      json["model_sha256"] = written.model_sha256;
+      json["files"] = written.files;
+      PrintJson(json);
+      return;
+    }
+    std::fputs(ResultText(result).c_str(), stdout);
+    if (!written.files.empty()) {
+      std::printf("\n%s holds model.safetensors (SHA-256 %.16s...), model.onnx, metrics and the run record\n",
+                  Printable(folder_->path()).c_str(), written.model_sha256.c_str());
+    }
+  }
+
+  const Flags& flags_;
+  Interrupt& interrupt_;
+  ProgressDisplay& display_;
+  const int64_t started_;
+  cnn::Spec spec_;
+  std::vector<std::string> blobs_;  // To be put before the job is submitted.
+  std::optional<TrainFolder> folder_;
+  std::unique_ptr<LocalRun> local_;
+  std::unique_ptr<Client> client_;
+  uint64_t job_ = 0;
+};
+
+}  // namespace
+
+int RunTrain(const Args& args) {
+  Flags flags;
+  flags.typed = args;
+  Arguments arguments("train",
+                      "Trains a convolutional network on several workers at once and writes down its model.\n"
+                      "Without --coordinator everything runs on this machine.");
+  Declare(arguments, flags);
+  if (const std::optional<int> code = arguments.Read(args)) return *code;
+  if (absl::Status status = CheckTogether(flags); !status.ok()) return FailUsage(status);
+  BlockSignals();
+  Interrupt interrupt;
+  ProgressDisplay display;
+  const SignalWatcher watcher([&](int count) {
+    if (count > 1) _exit(kExitInterrupted);  // The local workers end with this process.
+    interrupt.Raise(absl::CancelledError("interrupted"));
+  });
+  return Run(flags, interrupt, display).Go();
+}
+
+}  // namespace potluck
