@@ -23,7 +23,8 @@
 #include "cli/train_files.h"
 #include "cli/train_flags.h"
 #include "cli/train_result.h"
-#include "kernels/cnn/data/data_set.h"
+#include "kernels/cnn/data/readers.h"
+#include "kernels/cnn/data/shards.h"
 #include "kernels/cnn/payload.h"
 
 namespace potluck {
@@ -152,14 +153,13 @@ class Run {
   }
 
   absl::Status LoadData() {
-    Result<cnn::DataSets> loaded = cnn::LoadDataSets(flags_.data);
+    Result<cnn::DataPair> loaded = cnn::ReadDataFolder(flags_.data);
     if (!loaded.ok()) return absl::InvalidArgumentError(loaded.status().message());
     for (const auto& [set, spec] : {std::pair(&loaded->train, &spec_.train), std::pair(&loaded->test, &spec_.test)}) {
-      cnn::EncodedShards encoded = cnn::EncodeShards(*set);
-      *spec = std::move(encoded.spec);
-      for (std::string& shard : encoded.shards) {
-        spec->shards.push_back(BlobDigest(DescribeBlob(shard)));
-        blobs_.push_back(std::move(shard));
+      *spec = cnn::DescribeData(*set);
+      for (uint64_t i = 0; i < cnn::ShardCount(spec->samples, spec->samples_a_shard); ++i) {
+        blobs_.push_back(cnn::EncodeShard(*set, spec->samples_a_shard, i));
+        spec->shards.push_back(BlobDigest(DescribeBlob(blobs_.back())));
       }
     }
     const Status checked = cnn::CheckSpec(spec_);
