@@ -7,7 +7,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <limits>
+#include <vector>
+
+#include "base/clock.h"
 
 namespace potluck::end_to_end {
 namespace {
@@ -61,7 +66,40 @@ void Break(int connection) {
   close(connection);
 }
 
+// Lets bytes pass no faster than a rate: says how long to wait after each piece.
+class Pace {
+ public:
+  explicit Pace(double bytes_per_second) : rate_(bytes_per_second) {}
+  absl::Duration After(ssize_t bytes) {
+    if (!(rate_ > 0)) return absl::ZeroDuration();
+    const absl::Time now = AwakeNow();
+    // What was not used is lost, as on a wire; but for a moment's worth.
+    free_at_ = std::max(free_at_, now - absl::Milliseconds(2)) + absl::Seconds(static_cast<double>(bytes) / rate_);
+    return free_at_ - now;
+  }
+
+ private:
+  const double rate_;
+  absl::Time free_at_ = absl::InfinitePast();
+};
+
+// Returns early when `watched` becomes readable.
+void Sleep(absl::Duration time, pollfd watched) {
+  if (time <= absl::ZeroDuration()) return;
+  const timespec limit = absl::ToTimespec(time);
+  ppoll(&watched, 1, &limit, nullptr);
+}
+
 }  // namespace
+
+ForwarderFaults SlowLink(double bytes_per_second) {
+  ForwarderFaults faults;
+  faults.fewest_bytes = faults.most_bytes = std::numeric_limits<int64_t>::max();
+  faults.longest_delay = absl::ZeroDuration();
+  faults.refused = 0;
+  faults.bytes_per_second = bytes_per_second;
+  return faults;
+}
 
 int FreePort() {
   int port = 0;
@@ -112,33 +150,43 @@ void Forwarder::Accept() {
 }
 
 void Forwarder::Forward(Link& link, uint64_t seed) {
+  std::atomic<bool> is_open = true;
   std::mt19937_64 random(seed);
-  std::uniform_int_distribution<int64_t> bytes(faults_.fewest_bytes, faults_.most_bytes);
-  std::uniform_int_distribution<int64_t> delay(0, absl::ToInt64Milliseconds(faults_.longest_delay));
-  int64_t left[2] = {bytes(random), bytes(random)};
-  const int ends[2] = {link.near, link.far};
-  char buffer[4096];
-  bool is_open = true;
-  while (is_open) {
-    pollfd watched[3] = {{link.near, POLLIN, 0}, {link.far, POLLIN, 0}, {stop_[0], POLLIN, 0}};
-    if (poll(watched, 3, -1) < 0 && errno != EINTR) break;
-    if (watched[2].revents != 0) break;
-    for (int from = 0; from < 2 && is_open; ++from) {
-      if (watched[from].revents == 0) continue;
-      const ssize_t size = recv(ends[from], buffer, sizeof buffer, 0);
-      // The delay; the end of the forwarder cuts it short.
-      if (size > 0) poll(&watched[2], 1, static_cast<int>(delay(random)));
-      is_open = size > 0 && SendAll(ends[1 - from], buffer, std::min<int64_t>(size, left[from]));
-      left[from] -= size;
-      if (is_open && left[from] <= 0) {
-        is_open = false;
-        ++dropped_;
-      }
-    }
-  }
+  const uint64_t seeds[2] = {random(), random()};
+  // A thread a direction: a slow way there does not hold up the way back.
+  std::thread back([&] { Carry(link.far, link.near, seeds[1], is_open); });
+  Carry(link.near, link.far, seeds[0], is_open);
+  back.join();
   Break(link.near);
   Break(link.far);
   link.is_over = true;
+}
+
+void Forwarder::Carry(int from, int to, uint64_t seed, std::atomic<bool>& is_open) {
+  std::mt19937_64 random(seed);
+  int64_t left = std::uniform_int_distribution<int64_t>(faults_.fewest_bytes, faults_.most_bytes)(random);
+  std::uniform_int_distribution<int64_t> delay(0, absl::ToInt64Milliseconds(faults_.longest_delay));
+  Pace pace(faults_.bytes_per_second);
+  std::vector<char> buffer(faults_.bytes_per_second > 0 ? 16384 : 4096);
+  while (is_open) {
+    pollfd watched[2] = {{from, POLLIN, 0}, {stop_[0], POLLIN, 0}};
+    if (poll(watched, 2, -1) < 0 && errno != EINTR) break;
+    if (watched[1].revents != 0) break;
+    if (watched[0].revents == 0) continue;
+    const ssize_t size = recv(from, buffer.data(), buffer.size(), 0);
+    if (size <= 0) break;
+    // The end of the forwarder cuts delays short.
+    Sleep(absl::Milliseconds(delay(random)) + pace.After(size), watched[1]);
+    if (!SendAll(to, buffer.data(), std::min<int64_t>(size, left))) break;
+    left -= size;
+    if (left <= 0) {
+      if (is_open) ++dropped_;
+      break;
+    }
+  }
+  is_open = false;
+  shutdown(from, SHUT_RDWR);  // Wakes the other direction.
+  shutdown(to, SHUT_RDWR);
 }
 
 }  // namespace potluck::end_to_end

@@ -1,5 +1,5 @@
 // A TCP forwarder on loopback that is a bad network: it drops connections, delays what they carry and refuses new ones
-// for a while, all drawn from a seed.
+// for a while, all drawn from a seed; or a slow one.
 //
 // Runs in threads of its own from its making to its destruction, which ends all connections. Thread-safe.
 #pragma once
@@ -21,7 +21,11 @@ struct ForwarderFaults {
   int64_t most_bytes = 30000;
   absl::Duration longest_delay = absl::Milliseconds(20);  // Of each piece that arrives.
   double refused = 0.25;                                  // Share of new connections that are closed at once.
+  double bytes_per_second = 0;                            // Of each connection, either way; 0: as fast as it goes.
 };
+
+// A network without faults, on which each connection carries so much each way, in bytes a second.
+ForwarderFaults SlowLink(double bytes_per_second);
 
 class Forwarder {
  public:
@@ -44,6 +48,7 @@ class Forwarder {
   };
   void Accept();
   void Forward(Link& link, uint64_t seed);
+  void Carry(int from, int to, uint64_t seed, std::atomic<bool>& is_open);
 
   const int target_port_;
   const ForwarderFaults faults_;

@@ -3,16 +3,20 @@
 //
 // POTLUCK_LIES says when: "3/100" is the third of each hundred slices that an executor computes, "1/1" every one.
 // Before it and a colon may stand "others": only by code paths that are not the device's default; or "large": only
-// slices that are too large to be of a known-answer unit.
+// slices that are too large to be of a known-answer unit. Of training: "nan", "inf" and "short" results, which the
+// coordinator refuses; any other lie is a number that is a little off.
 #include <grpc/support/log.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "cli/commands.h"
+#include "kernels/cnn/payload.h"
 #include "kernels/nqueens/payload.h"
 #include "worker/executor_main.h"
 
@@ -24,7 +28,7 @@ constexpr uint64_t kLargestKnownAnswer = 8;
 struct Lies {
   unsigned which = 0;  // Of each
   unsigned of = 0;     // slices; 0: never.
-  std::string kind;    // "others", "large" or any.
+  std::string kind;
 };
 
 Lies ReadLies() {
@@ -37,6 +41,29 @@ Lies ReadLies() {
   }
   if (std::sscanf(rest.c_str(), "%u/%u", &lies.which, &lies.of) != 2) lies.of = 0;
   return lies;
+}
+
+// A number of a gradient, or of a compressed one a code, or what else is in its place.
+std::string FalsifyTraining(std::string_view payload, const std::string& kind) {
+  std::string result(payload);
+  if (kind == "short") {
+    result.resize(result.size() - 4);
+    return result;
+  }
+  if (result.size() <= cnn::kTallyBytes) {  // An evaluation: one hit more or less.
+    cnn::Tally tally = cnn::ReadTally(result);
+    tally.hits = tally.hits > 0 ? tally.hits - 1 : 1;
+    std::string falsified;
+    cnn::AppendTally(tally, falsified);
+    return falsified;
+  }
+  float value = 0;
+  std::memcpy(&value, result.data(), sizeof value);
+  value = kind == "nan"   ? std::numeric_limits<float>::quiet_NaN()
+          : kind == "inf" ? std::numeric_limits<float>::infinity()
+                          : value + 1.0f / 1024;
+  std::memcpy(result.data(), &value, sizeof value);
+  return result;
 }
 
 // Two solutions too many, if there is room for them; another checksum in any case.
@@ -52,7 +79,8 @@ std::string Falsify(std::string_view payload) {
 
 class LyingRunner final : public Runner {
  public:
-  LyingRunner(std::unique_ptr<Runner> runner, const Lies& lies) : runner_(std::move(runner)), lies_(lies) {}
+  LyingRunner(std::unique_ptr<Runner> runner, std::string_view workload, const Lies& lies)
+      : runner_(std::move(runner)), is_training_(workload == "cnn"), lies_(lies) {}
 
   Status SelfTest() override { return runner_->SelfTest(); }
   Status Open(const RoundInput& round) override { return runner_->Open(round); }
@@ -60,12 +88,14 @@ class LyingRunner final : public Runner {
     return runner_->Run(interval, control, options, [&](Interval slice, std::string_view payload, double busy) {
       const bool is_meant = lies_.of > 0 && (lies_.kind != "large" || slice.size() > kLargestKnownAnswer);
       const bool is_lie = is_meant && ++slices_ % lies_.of == lies_.which % lies_.of;
-      sink(slice, is_lie ? Falsify(payload) : std::string(payload), busy);
+      if (!is_lie) return sink(slice, payload, busy);
+      sink(slice, is_training_ ? FalsifyTraining(payload, lies_.kind) : Falsify(payload), busy);
     });
   }
 
  private:
   const std::unique_ptr<Runner> runner_;
+  const bool is_training_;
   const Lies lies_;
   unsigned slices_ = 0;
 };
@@ -82,7 +112,7 @@ int RunLyingExecutor(const Args& args) {
     Lies lies = ReadLies();
     if (lies.kind == "others" && device.dispatch == default_path) lies.of = 0;
     if (!runner.ok()) return runner.status();
-    return std::unique_ptr<Runner>(std::make_unique<LyingRunner>(*std::move(runner), lies));
+    return std::unique_ptr<Runner>(std::make_unique<LyingRunner>(*std::move(runner), workload, lies));
   };
   return ExecutorMain(args, factory);
 }
