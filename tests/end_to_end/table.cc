@@ -77,6 +77,7 @@ bool Table::Serve(int lease_seconds, int public_port) {
                                         "--lease",
                                         absl::StrCat(lease_seconds)};
   if (public_port != 0) arguments.insert(arguments.end(), {"--public", absl::StrCat("127.0.0.1:", public_port)});
+  arguments.insert(arguments.end(), serve_flags_.begin(), serve_flags_.end());
   std::filesystem::create_directories(directory_ + "/cache");
   coordinator_ = &Run(arguments);
   const bool is_up = coordinator_->WaitForLine("potluck://");

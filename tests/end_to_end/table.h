@@ -41,6 +41,8 @@ class Table {
   // The coordinator, always on port() and with the same state; a second call restarts it. `public_port` is that of a
   // forwarder that stands before it.
   bool Serve(int lease_seconds = 60, int public_port = 0);
+  // For coordinators that are started from now on.
+  void SetServeFlags(std::vector<std::string> flags) { serve_flags_ = std::move(flags); }
   Process& coordinator() { return *coordinator_; }
   Process& Join(const std::string& name, double slice_seconds = 0.1, const std::string& dispatch = "scalar");
   // A worker of that name whose results are wrong when `lies` says so (liar.cc).
@@ -76,6 +78,7 @@ class Table {
 
   std::string directory_;
   int port_ = 0;
+  std::vector<std::string> serve_flags_;
   std::vector<std::unique_ptr<Process>> processes_;
   Process* coordinator_ = nullptr;
   std::optional<Client> client_;

@@ -1,0 +1,291 @@
+// Training over real processes and TLS: the model has the same bits whoever did the work, and whatever was killed.
+//
+// A small network and digits that were drawn, so that a test takes seconds. Faults follow the job's progress.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cnn/payload.h"
+#include "tests/end_to_end/forwarder.h"
+#include "tests/end_to_end/process.h"
+#include "tests/end_to_end/table.h"
+
+namespace potluck::end_to_end {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int kShortLease = 2;
+
+constexpr char kSmallModel[] = R"(
+name: "small"
+input { channels: 1 height: 28 width: 28 }
+layers { conv { filters: 16 kernel: 3 activation: RELU } }
+layers { max_pool { size: 2 } }
+layers { dropout { rate: 0.25 } }
+layers { flatten {} }
+layers { dense { units: 40 activation: RELU } }
+layers { dense { units: 10 } }
+)";
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+
+// A table with a data set and a model.
+class Training : public Table {
+ public:
+  Training() {
+    std::ofstream(directory() + "/small.txt") << kSmallModel;
+    Process& synth = Run({"data", "synth", Data(), "--samples", "3000", "--test", "500", "--seed", "5"});
+    EXPECT_EQ(synth.WaitForExit(kPatience), Exit{}) << synth.errors();
+  }
+
+  std::string Data() const { return directory() + "/digits"; }
+  std::string Out(const std::string& name) const { return directory() + "/" + name; }
+  std::string Admin() const { return directory() + "/state/admin.join"; }
+
+  // `potluck train --coordinator`, its files in Out(name); returns when its job is there.
+  Process& Train(const std::string& name, uint64_t job, const std::vector<std::string>& flags = {}) {
+    std::vector<std::string> arguments = {"train",         directory() + "/small.txt",
+                                          "--data",        Data(),
+                                          "--coordinator", Admin(),
+                                          "--out",         Out(name),
+                                          "--epochs",      "2",
+                                          "--batch",       "256",
+                                          "--micro-shard", "32",
+                                          "--json"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    Process& process = Run(arguments);
+    WaitUntil(absl::StrCat("job ", job, " is submitted"), [&] { return process.has_ended() || Job(job).ok(); });
+    return process;
+  }
+
+  bool WaitForStep(uint64_t job, uint64_t step) {
+    uint64_t seen = 0;
+    bool has_ended = false;
+    WaitUntil(absl::StrCat("step ", step, " of job ", job), [&] {
+      const absl::StatusOr<v1::JobStatus> status = Job(job);
+      if (!status.ok()) return false;
+      has_ended = status->state() != v1::JobStatus::RUNNING;
+      if (const auto summary = cnn::DecodeSummary(status->summary()); summary.ok()) seen = summary->step;
+      return has_ended || seen >= step;
+    });
+    EXPECT_FALSE(has_ended) << "the job ended before the faults came";
+    return !has_ended && seen >= step;
+  }
+
+  // The client ends well; the bytes of its model.
+  std::string Model(Process& client, const std::string& name) {
+    const std::optional<Exit> exit = client.WaitForExit(kPatience);
+    EXPECT_TRUE(exit == Exit{}) << client.errors();
+    const std::string model = ReadAll(Out(name) + "/model.safetensors");
+    EXPECT_GT(model.size(), 1000u);
+    return model;
+  }
+};
+
+const std::vector<std::string> kLocal = {"--local-steps", "4", "--replicas", "4",   "--batch", "32",
+                                         "--seed",        "3", "--lr",       "0.05"};
+
+std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST(TrainTest, TheModelIsTheSameWithOneTwoAndFiveWorkers) {
+  Training table;
+  ASSERT_TRUE(table.Serve(kShortLease));
+  table.Join("first");
+  const std::string one = table.Model(table.Train("one", 1), "one");
+  const std::string one_local =
+      table.Model(table.Train("one-local", 2, kLocal + std::vector<std::string>{"--compress", "int4"}), "one-local");
+  EXPECT_NE(one, one_local);
+  table.Join("second");
+  EXPECT_EQ(table.Model(table.Train("two", 3), "two"), one);
+  for (const char* name : {"third", "fourth", "fifth"}) table.Join(name);
+  EXPECT_EQ(table.Model(table.Train("five", 4), "five"), one);
+  EXPECT_EQ(
+      table.Model(table.Train("five-local", 5, kLocal + std::vector<std::string>{"--compress", "int4"}), "five-local"),
+      one_local);
+  // And it has learned something.
+  const auto json = nlohmann::json::parse(ReadAll(table.Out("five") + "/run.json"), nullptr, false);
+  ASSERT_TRUE(json.is_object());
+  EXPECT_GT(json["result"]["test_accuracy"].get<double>(), 0.8);
+  EXPECT_EQ(json["result"]["history"].size(), 2u);
+}
+
+TEST(TrainTest, TheModelIsTheSameWhileWorkersAreKilled) {
+  Training table;
+  ASSERT_TRUE(table.Serve(kShortLease));
+  table.Join("steady");
+  const std::string expected = table.Model(table.Train("calm", 1, {"--epochs", "4"}), "calm");
+  Process* victim = &table.Join("victim 0");
+  Process& client = table.Train("faults", 2, {"--epochs", "4"});
+  for (int kill = 1; kill <= 3; ++kill) {
+    ASSERT_TRUE(table.WaitForStep(2, static_cast<uint64_t>(8 * kill)));
+    ASSERT_TRUE(victim->Signal(SIGKILL));
+    ASSERT_EQ(victim->WaitForExit(kPatience), (Exit{.signal = SIGKILL}));
+    victim = &table.Join(absl::StrCat("victim ", kill));
+  }
+  EXPECT_EQ(table.Model(client, "faults"), expected);
+}
+
+TEST(TrainTest, TheModelIsTheSameWhileTheCoordinatorIsKilled) {
+  Training table;
+  table.SetServeFlags({"--save-every", "1s"});
+  ASSERT_TRUE(table.Serve());
+  table.Join("first");
+  table.Join("second");
+  for (const auto& [name, flags] :
+       {std::pair<std::string, std::vector<std::string>>{"sync", {"--epochs", "6"}},
+        {"local", kLocal + std::vector<std::string>{"--epochs", "8", "--compress", "ternary"}}}) {
+    const uint64_t job = name == "sync" ? 1 : 3;
+    const std::string expected = table.Model(table.Train(name, job, flags), name);
+    Process& client = table.Train(name + "-killed", job + 1, flags);
+    for (int kill = 1; kill <= 3; ++kill) {
+      ASSERT_TRUE(table.WaitForStep(job + 1, static_cast<uint64_t>(12 * kill)));
+      table.coordinator().Kill();
+      ASSERT_TRUE(table.Serve());
+    }
+    EXPECT_EQ(table.Model(client, name + "-killed"), expected) << name;
+  }
+}
+
+TEST(TrainTest, EveryCompressionGivesTheSameModelWhoeverWorks) {
+  Training table;
+  ASSERT_TRUE(table.Serve(kShortLease));
+  table.Join("first");
+  uint64_t job = 0;
+  std::map<std::string, std::string> models;
+  const std::vector<std::string> compressions = {"none", "fp16", "int8", "int4", "ternary"};
+  for (const std::string& compression : compressions) {
+    models[compression] = table.Model(
+        table.Train(compression, ++job, kLocal + std::vector<std::string>{"--compress", compression}), compression);
+  }
+  table.Join("second");
+  table.Join("third");
+  for (const std::string& compression : compressions) {
+    const std::string name = compression + "-3";
+    EXPECT_EQ(table.Model(table.Train(name, ++job, kLocal + std::vector<std::string>{"--compress", compression}), name),
+              models[compression])
+        << compression;
+  }
+}
+
+TEST(TrainTest, AnInterruptedRunOnThisMachineGoesOnToTheSameBits) {
+  Training table;
+  const auto train = [&](const std::string& out, const std::vector<std::string>& more) -> Process& {
+    return table.Run(std::vector<std::string>{"train", table.directory() + "/small.txt", "--data", table.Data(),
+                                              "--out", table.Out(out), "--epochs", "6", "--batch", "256",
+                                              "--local-workers", "2", "--threads", "1"} +
+                     more);
+  };
+  const std::string expected = table.Model(train("whole", {}), "whole");
+  Process& interrupted = train("parts", {});
+  ASSERT_TRUE(interrupted.WaitForLine("step", kPatience));
+  ASSERT_TRUE(interrupted.Signal(SIGINT));
+  EXPECT_EQ(interrupted.WaitForExit(kPatience), (Exit{.code = 130})) << interrupted.errors();
+  EXPECT_THAT(interrupted.errors(), HasSubstr("--resume 1 --out"));
+  // Not by accident into the same folder.
+  Process& again = train("parts", {});
+  EXPECT_EQ(again.WaitForExit(kPatience), (Exit{.code = 2}));
+  EXPECT_THAT(again.errors(), HasSubstr("left unfinished"));
+  Process& resumed = table.Run({"train", "--resume", "1", "--out", table.Out("parts"), "--local-workers", "1"});
+  EXPECT_EQ(table.Model(resumed, "parts"), expected);
+  EXPECT_FALSE(std::filesystem::exists(table.Out("parts") + "/state"));
+}
+
+TEST(TrainTest, ImpossibleResultsAreRefusedAndDoneAgainElsewhere) {
+  Training table;
+  ASSERT_TRUE(table.Serve(kShortLease));
+  table.Join("honest");
+  const std::string expected = table.Model(table.Train("calm", 1), "calm");
+  uint64_t job = 1;
+  for (const char* lie : {"nan", "inf", "short"}) {
+    const std::string name = absl::StrCat("liar-", lie);
+    Process& liar = table.JoinLiar(name, absl::StrCat(lie, ":2/3"), 0.1);
+    Process& client = table.Train(lie, ++job, {"--epochs", "4"});
+    EXPECT_TRUE(WaitUntil("the liar is sent home", [&] { return liar.has_ended() || client.has_ended(); }));
+    table.Model(client, lie);
+    const auto worker = table.FindWorker(name);
+    EXPECT_TRUE(worker && !worker->quarantined().empty()) << name;
+  }
+  EXPECT_EQ(table.Model(table.Train("after", ++job), "after"), expected);
+}
+
+TEST(TrainTest, AGradientThatAReRunDoesNotConfirmIsRejectedBeforeItsRoundCloses) {
+  Training table;
+  ASSERT_TRUE(table.Serve(kShortLease));
+  table.Join("honest");
+  table.Join("second");
+  const std::string expected = table.Model(table.Train("calm", 1), "calm");
+  table.JoinLiar("liar", "3/7", 0.1);
+  Process& client = table.Train("verified", 2, {"--verify", "1"});
+  EXPECT_EQ(table.Model(client, "verified"), expected);
+  const auto worker = table.FindWorker("liar");
+  ASSERT_TRUE(worker.has_value());
+  EXPECT_NE(worker->quarantined(), "");
+}
+
+TEST(TrainTest, DivergedTrainingSaysSoAndStops) {
+  Training table;
+  ASSERT_TRUE(table.Serve());
+  table.Join("worker");
+  Process& client = table.Train("diverged", 1, {"--optimizer", "sgd", "--lr", "1000", "--epochs", "50"});
+  EXPECT_EQ(client.WaitForExit(kPatience), (Exit{.code = 1})) << client.errors();
+  EXPECT_THAT(client.errors(), HasSubstr("diverged"));
+  EXPECT_EQ(table.FindWorker("worker")->quarantined(), "");
+}
+
+TEST(TrainTest, AWorkerThatJoinsLateFetchesWhatItLacksAndHelps) {
+  Training table;
+  ASSERT_TRUE(table.Serve(kShortLease));
+  table.Join("early");
+  Process& client = table.Train("late", 1, {"--epochs", "20", "--max-steps", "200"});
+  ASSERT_TRUE(table.WaitForStep(1, 10));
+  table.Join("late");
+  ASSERT_TRUE(WaitUntil("the late one helps", [&] {
+    const absl::StatusOr<v1::JobStatus> status = table.Job(1);
+    if (!status.ok()) return false;
+    for (const v1::Contribution& contribution : status->contributions()) {
+      if (contribution.worker() == "late" && contribution.cost() > 0) return true;
+    }
+    return status->state() != v1::JobStatus::RUNNING;
+  }));
+  table.Model(client, "late");
+  const auto json = nlohmann::json::parse(ReadAll(table.Out("late") + "/run.json"), nullptr, false);
+  ASSERT_TRUE(json.is_object());
+  EXPECT_EQ(json["result"]["contributions"].size(), 2u);
+  EXPECT_EQ(json["result"]["stopped_by"], "max-steps");
+}
+
+TEST(TrainTest, TheServersJobIsTakenUpByAnotherClient) {
+  Training table;
+  ASSERT_TRUE(table.Serve());
+  table.Join("worker");
+  Process& client = table.Train("first", 1, {"--epochs", "6"});
+  ASSERT_TRUE(table.WaitForStep(1, 5));
+  ASSERT_TRUE(client.Signal(SIGINT));
+  EXPECT_EQ(client.WaitForExit(kPatience), (Exit{.code = 130}));
+  Process& second = table.Run({"train", "--resume", "1", "--coordinator", table.Admin(), "--out", table.Out("second")});
+  const std::string model = table.Model(second, "second");
+  EXPECT_EQ(table.Model(table.Train("whole", 2, {"--epochs", "6"}), "whole"), model);
+  // A job that is done goes on for two epochs more.
+  Process& more = table.Run(
+      {"train", "--resume", "1", "--coordinator", table.Admin(), "--out", table.Out("more"), "--epochs", "8"});
+  const std::string longer = table.Model(more, "more");
+  EXPECT_EQ(table.Model(table.Train("eight", 4, {"--epochs", "8"}), "eight"), longer);
+}
+
+}  // namespace
+}  // namespace potluck::end_to_end
