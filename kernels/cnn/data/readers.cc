@@ -48,9 +48,14 @@ Result<Folder> List(const std::string& path) {
   return folder;
 }
 
+// What CheckSpec allows as a name, whatever the folder is called.
 std::string FolderName(const std::string& path) {
   const std::filesystem::path whole = std::filesystem::path(path).lexically_normal();
-  const std::string name = whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
+  std::string name = whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
+  for (char& c : name) {
+    if (c < 0x20 || c > 0x7e) c = '?';
+  }
+  name.resize(std::min<size_t>(name.size(), 64));
   return name.empty() || name == "." || name == ".." ? "data" : name;
 }
 
@@ -196,7 +201,7 @@ Result<DataPair> ReadIdxFolder(const Folder& folder, const std::string& prefix, 
     }
     pair.files.push_back(it->second);
   }
-  const std::string name = prefix.empty() ? FolderName(folder.path) : prefix.substr(0, prefix.size() - 1);
+  const std::string name = FolderName(prefix.empty() ? folder.path : prefix.substr(0, prefix.size() - 1));
   if (Status status = ReadParts(ReadIdxImages, ReadIdxLabels, name, options, pair); !status.ok()) return status;
   return pair;
 }
