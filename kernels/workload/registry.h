@@ -16,6 +16,7 @@ namespace potluck {
 struct CpuOptions {
   int threads = 1;                // At least 1.
   std::string dispatch = "auto";  // Which code path: "auto" or one of DispatchNames().
+  std::string onednn_plugin = {};  // Path of libpotluck_onednn.so; empty: do without. N-Queens has no use for it.
 };
 
 // The planner of a job with this specification (bytes of the workload's own); a sentence when the workload is unknown
