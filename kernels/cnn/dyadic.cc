@@ -24,7 +24,8 @@ std::vector<Interval> DyadicBlocks(Interval interval, uint64_t size) {
   for (uint64_t begin = interval.begin; begin < interval.end;) {
     const uint64_t rest = interval.end - begin, alignment = Alignment(begin);
     // At the end of the index space a block may be cut short.
-    const uint64_t length = rest <= alignment && interval.end == size ? rest : std::min(alignment, std::bit_floor(rest));
+    const uint64_t length =
+        rest <= alignment && interval.end == size ? rest : std::min(alignment, std::bit_floor(rest));
     blocks.push_back({begin, begin + length});
     begin += length;
   }

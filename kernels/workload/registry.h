@@ -16,11 +16,13 @@ namespace potluck {
 struct CpuOptions {
   int threads = 1;                // At least 1.
   std::string dispatch = "auto";  // Which code path: "auto" or one of DispatchNames().
+  std::string onednn_plugin = {};  // Path of libpotluck_onednn.so; empty: do without. N-Queens has no use for it.
 };
 
 // The planner of a job with this specification (bytes of the workload's own); a sentence when the workload is unknown
-// or the specification is not valid.
-Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec);
+// or the specification is not valid. `blobs` reads what the job reads; workloads without blobs need none.
+Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec,
+                                             const BlobReader& blobs = {});
 
 Result<std::unique_ptr<Runner>> MakeCpuRunner(std::string_view workload, const CpuOptions& options);
 
