@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "kernels/cnn/model.h"
 #include "kernels/workload/status.h"
@@ -43,6 +44,11 @@ class PreparedParameters {
  public:
   virtual ~PreparedParameters() = default;
 };
+
+// How a sentence ends that says of a parameter, a logit or a gradient that it is not a finite number: then a worker
+// reports a training that diverged rather than a failure of its own.
+inline constexpr std::string_view kDivergedEnding = "training has diverged, or the parameters are damaged.";
+inline bool SaysDiverged(const Status& status) { return status.message().ends_with(kDivergedEnding); }
 
 // Activations and scratch of one thread. Not thread-safe.
 class Context {

@@ -4,6 +4,8 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/cnn/planner.h"
+#include "kernels/cnn/runner.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cuda/gpu_runner.h"
 #include "kernels/nqueens/planner.h"
@@ -12,6 +14,7 @@
 namespace potluck {
 namespace {
 
+constexpr std::string_view kCnn = "cnn";
 constexpr std::string_view kQueens = "nqueens";
 constexpr int kMaxThreads = 4096;
 
@@ -27,7 +30,8 @@ Status UnknownWorkload(std::string_view name) {
 
 }  // namespace
 
-Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec) {
+Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec, const BlobReader& blobs) {
+  if (workload == kCnn) return cnn::MakePlanner(spec, blobs);
   if (workload == kQueens) return nqueens::MakePlanner(spec);
   return UnknownWorkload(workload);
 }
@@ -39,6 +43,7 @@ Result<std::unique_ptr<Runner>> MakeCpuRunner(std::string_view workload, const C
   }
   const Result<Dispatch> dispatch = ChooseDispatch(options.dispatch);
   if (!dispatch.ok()) return dispatch.status();
+  if (workload == kCnn) return cnn::MakeCpuRunner(options.threads, options.onednn_plugin);
   if (workload == kQueens) return nqueens::MakeCpuRunner(options.threads, *dispatch);
   return UnknownWorkload(workload);
 }
@@ -51,7 +56,7 @@ Result<std::unique_ptr<Runner>> MakeGpuRunner(std::string_view workload, const s
   return nqueens::MakeGpuQueensRunner(std::move(runner).value(), threads);
 }
 
-std::vector<std::string> WorkloadNames() { return {std::string(kQueens)}; }
+std::vector<std::string> WorkloadNames() { return {std::string(kCnn), std::string(kQueens)}; }
 
 std::vector<std::string> DispatchNames() {
   std::vector<std::string> names;

@@ -10,7 +10,7 @@ namespace {
 const std::string kSpec = nqueens::Encode(nqueens::Spec{8});
 
 TEST(RegistryTest, MakesThePlannerAndRunnerOfAKnownWorkload) {
-  EXPECT_EQ(WorkloadNames(), std::vector<std::string>{"nqueens"});
+  EXPECT_EQ(WorkloadNames(), (std::vector<std::string>{"cnn", "nqueens"}));
   EXPECT_TRUE(MakePlanner("nqueens", kSpec).ok());
   for (const char* dispatch : {"auto", "scalar"}) {
     EXPECT_TRUE(MakeCpuRunner("nqueens", CpuOptions{1, dispatch}).ok()) << dispatch;
@@ -18,7 +18,7 @@ TEST(RegistryTest, MakesThePlannerAndRunnerOfAKnownWorkload) {
 }
 
 TEST(RegistryTest, UnknownWorkloadIsNamedWithTheAllowedOnes) {
-  const std::string sentence = "The workload is \"chess\"; allowed: nqueens.";
+  const std::string sentence = "The workload is \"chess\"; allowed: cnn, nqueens.";
   EXPECT_EQ(MakePlanner("chess", kSpec).status().message(), sentence);
   EXPECT_EQ(MakeCpuRunner("chess", CpuOptions{}).status().message(), sentence);
   EXPECT_EQ(MakeGpuRunner("chess", "p.so", 0).status().message(), sentence);
