@@ -36,6 +36,7 @@ int RunJoin(const Args& args);
 int RunNQueens(const Args& args);
 int RunServe(const Args& args);
 int RunToken(const Args& args);
+int RunTrain(const Args& args);
 int RunVerify(const Args& args);
 int RunWorkers(const Args& args);
 

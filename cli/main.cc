@@ -42,6 +42,7 @@ int Main(int argc, char** argv) {
       {"nqueens", "count the solutions of the N-Queens problem", RunNQueens},
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
+      {"train", "train a convolutional network", RunTrain},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},
       {"workers", "list, drain or pardon workers", RunWorkers},
       {"verify", "check the certificate of a result", RunVerify},

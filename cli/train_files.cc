@@ -1,6 +1,7 @@
 #include "cli/train_files.h"
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <set>
 #include <system_error>
@@ -9,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
+#include "cli/model_file.h"
 #include "cli/output.h"
 #include "cli/output_file.h"
 #include "cli/train_flags.h"
@@ -27,6 +29,18 @@ absl::Status WriteFile(const std::string& path, absl::string_view bytes) {
   if (!file.ok()) return file.status();
   if (absl::Status written = (*file)->Write(bytes); !written.ok()) return written;
   return (*file)->Finish();
+}
+
+// Hexadecimal.
+absl::StatusOr<std::string> FileDigest(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  Sha256Stream stream;
+  std::string buffer(size_t{1} << 20, '\0');
+  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount() > 0) {
+    stream.Add(absl::string_view(buffer).substr(0, static_cast<size_t>(file.gcount())));
+  }
+  if (!file.eof()) return absl::InternalError(absl::StrCat(path, " cannot be read back"));
+  return HexDigest(stream.Digest());
 }
 
 // Names a data set by its content: the SHA-256 of its shards' digests.
@@ -163,21 +177,22 @@ absl::StatusOr<TrainFolder::Written> TrainFolder::Write(const TrainResult& resul
                                                         int64_t ended_unix_ms) const {
   const Result<cnn::Model> model = cnn::MakeModel(result.spec.model);
   if (!model.ok()) return absl::InternalError(model.status().message());
-  const Result<std::vector<float>> parameters =
-      cnn::ParametersOfState(std::string_view(saved_state.data(), saved_state.size()), *model);
-  if (!parameters.ok()) return absl::DataLossError(parameters.status().message());
+  const Result<cnn::State> state =
+      cnn::DecodeState(result.spec, *model, std::string_view(saved_state.data(), saved_state.size()));
+  if (!state.ok()) return absl::DataLossError(state.status().message());
   Written written;
-  const std::string safetensors = SafetensorsOf(*model, *parameters);
-  written.model_sha256 = HexDigest(Sha256(safetensors));
-  const std::pair<const char*, std::string> files[] = {
-      {"model.safetensors", safetensors},
-      {"model.onnx", OnnxOf(*model, *parameters)},
-      {"metrics.jsonl", MetricsJsonLines(result)},
-      {"metrics.csv", MetricsCsv(result)},
-      {"run.json", RunRecord(result, command, written.model_sha256, started_unix_ms, ended_unix_ms).dump(2) + "\n"}};
-  for (const auto& [name, bytes] : files) {
-    if (absl::Status status = WriteFile(Path(name), bytes); !status.ok()) return status;
-    written.files.push_back(Path(name));
+  written.files = {Path("model.safetensors"), Path("model.onnx"), Path("metrics.jsonl"), Path("metrics.csv"),
+                   Path("run.json")};
+  if (absl::Status status = WriteSafetensors(*model, state->parameters, written.files[0]); !status.ok()) return status;
+  const absl::StatusOr<std::string> digest = FileDigest(written.files[0]);
+  if (!digest.ok()) return digest.status();
+  written.model_sha256 = *digest;
+  if (absl::Status status = WriteOnnx(*model, state->parameters, written.files[1]); !status.ok()) return status;
+  const std::string record =
+      RunRecord(result, command, written.model_sha256, started_unix_ms, ended_unix_ms).dump(2) + "\n";
+  const std::string texts[] = {MetricsJsonLines(result), MetricsCsv(result), record};
+  for (size_t i = 0; i < 3; ++i) {
+    if (absl::Status status = WriteFile(written.files[2 + i], texts[i]); !status.ok()) return status;
   }
   return written;
 }
