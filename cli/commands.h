@@ -27,9 +27,12 @@ struct Command {
 int RunCommand(const std::string& group, const std::vector<Command>& commands, const Args& args);
 
 int RunBench(const Args& args);
+int RunBenchCnn(const Args& args);
 int RunBenchNQueens(const Args& args);
 int RunBenchPaper(const Args& args);
 int RunBackup(const Args& args);
+int RunData(const Args& args);
+int RunDataFetch(const Args& args);
 int RunExecutor(const Args& args);
 int RunJobs(const Args& args);
 int RunJoin(const Args& args);
