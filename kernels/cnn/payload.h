@@ -67,13 +67,14 @@ enum class RoundKind { kGradient = 1, kLocal = 2, kEvaluation = 3 };
 
 struct RoundPayload {
   std::string spec;
-  RoundKind kind{};
+  RoundKind kind = RoundKind::kGradient;
   uint64_t position = 0;
   uint64_t samples = 0;
   uint64_t step = 0;
   double learning_rate = 0;
   bool has_update = false;
   std::vector<double> learning_rates;
+  friend bool operator==(const RoundPayload&, const RoundPayload&) = default;
 };
 std::string Encode(const RoundPayload& round);
 Result<RoundPayload> DecodeRound(std::string_view bytes);
@@ -92,6 +93,7 @@ struct Summary {
   bool is_evaluating = false;
   std::vector<Epoch> epochs;
   std::string stopped_by;
+  friend bool operator==(const Summary&, const Summary&) = default;
 };
 std::string Encode(const Summary& summary);
 Result<Summary> DecodeSummary(std::string_view bytes);

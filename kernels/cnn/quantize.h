@@ -37,10 +37,10 @@ struct RoundingKey {
   uint32_t index = 0;
 };
 
-// Appends to `out`. Values must be finite.
+// Appends to `out`. Values must be finite; those beyond 65504 times the greatest code become that.
 void Encode(Compression compression, std::span<const float> values, const RoundingKey& key, std::string& out);
 // Fails with a sentence if the bytes are not `count` encoded values: wrong length, a scale that is not finite or is
-// negative, a code out of range.
+// negative, a code out of range or one past the last value that is not 0, a float (kNone, kHalf) that is not finite.
 Status Decode(Compression compression, std::string_view bytes, std::span<float> values);
 // Whether Decode would succeed; cheap.
 Status CheckEncoded(Compression compression, std::string_view bytes, uint64_t count);

@@ -39,7 +39,8 @@ POTLUCK_HOST_DEVICE float UnitFloat(uint32_t word) { return static_cast<float>(w
 
 // Dropout. Element e (of the flattened activation, channel-major) of the sample at `position` in training step `step`
 // is kept if word e % 4 of Philox(seed, e / 4, position, step, Word3(kDropout, layer)) is below this; what is kept is
-// divided by (1 - rate). `position` counts samples over the whole run, modulo 2^32; layers count from 0.
+// multiplied by the float nearest to 1 / (1 - rate). `position` counts samples over the whole run, modulo 2^32; layers
+// count from 0.
 constexpr uint32_t KeepBelow(double rate) {
   const double keep = (1.0 - rate) * 4294967296.0;
   return keep >= 4294967295.0 ? 0xffffffffu : static_cast<uint32_t>(keep);

@@ -4,7 +4,7 @@
 string(REPLACE "," ";" objects "${OBJECTS}")
 set(checked 0)
 foreach(object IN LISTS objects)
-  if(NOT object MATCHES "(vector_search_|mitm/kernel_)avx[a-z0-9_]*\\.cc")
+  if(NOT object MATCHES "(vector_search_|mitm/kernel_|cnn/[a-z_/]*_)avx[a-z0-9_]*\\.cc")
     continue()
   endif()
   execute_process(COMMAND "${NM}" -C --defined-only "${object}" OUTPUT_VARIABLE symbols RESULT_VARIABLE result)
