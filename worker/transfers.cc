@@ -307,7 +307,10 @@ absl::Status Transfers::Receive(const std::string& digest, const Way& way, Parti
   absl::Status outcome;
   bool is_described = false;
   uint64_t received = 0;
-  while (outcome.ok() && MayGoOn(digest, way) && reader->Read(&piece)) {
+  bool is_going = true;
+  while (outcome.ok() && MayGoOn(digest, way)) {
+    is_going = reader->Read(&piece);
+    if (!is_going) break;
     if (!is_described) {
       is_described = true;
       outcome = blob.Describe(piece.size(), piece.manifest());
@@ -318,7 +321,7 @@ absl::Status Transfers::Receive(const std::string& digest, const Way& way, Parti
       received += piece.data().size();
     }
   }
-  if (!outcome.ok() || !blob.IsComplete()) context.TryCancel();
+  if (is_going) context.TryCancel();
   const grpc::Status status = reader->Finish();
   MutexLock lock(&mutex_);
   wanted_[digest].call = nullptr;
