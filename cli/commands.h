@@ -30,6 +30,8 @@ int RunBench(const Args& args);
 int RunBenchNQueens(const Args& args);
 int RunBenchPaper(const Args& args);
 int RunBackup(const Args& args);
+int RunData(const Args& args);
+int RunDataFetch(const Args& args);
 int RunExecutor(const Args& args);
 int RunJobs(const Args& args);
 int RunJoin(const Args& args);

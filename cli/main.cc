@@ -40,6 +40,7 @@ int Main(int argc, char** argv) {
   SilenceGrpc();
   static const std::vector<Command> kCommands = {
       {"nqueens", "count the solutions of the N-Queens problem", RunNQueens},
+      {"data", "inspect, verify, convert, fetch or draw a data set", RunData},
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},

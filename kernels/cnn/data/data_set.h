@@ -31,7 +31,7 @@ struct LabelArray {
 // What is trained with, and what tells how well: images of one shape, labels of the same classes.
 struct DataPair {
   DataSet train, test;
-  std::string format;              // "idx", "cifar-10", "npy"
+  std::string format;              // "idx", "cifar-10", "npy", "csv"
   std::vector<std::string> files;  // That were read.
 };
 

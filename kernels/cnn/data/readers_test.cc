@@ -210,6 +210,31 @@ TEST(ReadersTest, WideLabelsAndImagesWithChannelsGoThereAndBack) {
   EXPECT_EQ(images.pixels, data.pixels);
 }
 
+TEST(ReadersTest, LinesOfNumbersAreRead) {
+  const std::map<std::string, std::string> files = {
+      {"mnist_train.csv", "label,1x1,1x2,2x1,2x2\n3,0,1,254,255\r\n1,9,8,7,6\n0,0,0,0,0"},
+      {"mnist_test.csv", "2,1,2,3,4\n"}};
+  const Result<DataPair> pair = ReadFiles(files);
+  ASSERT_TRUE(pair.ok()) << pair.status().message();
+  EXPECT_EQ(pair->train.shape, (Shape{1, 2, 2}));
+  EXPECT_EQ(pair->train.labels, (std::vector<uint16_t>{3, 1, 0}));
+  EXPECT_EQ(pair->train.pixels, (std::vector<uint8_t>{0, 1, 254, 255, 9, 8, 7, 6, 0, 0, 0, 0}));
+  EXPECT_EQ(pair->test.labels, (std::vector<uint16_t>{2}));
+  EXPECT_EQ(pair->test.classes, 4u);
+  const auto csv = [&](const std::string& text) {
+    return Sentence(files, "mnist_train.csv", [&](std::string& bytes) { bytes = text; });
+  };
+  EXPECT_THAT(csv("3,0,1,254,256\n"),
+              AllOf(HasSubstr("mnist_train.csv, line 1"), HasSubstr("number 5 is \"256\""), HasSubstr("0 to 255")));
+  EXPECT_THAT(csv("3,0,1,,255\n"), HasSubstr("number 4 is \"\""));
+  EXPECT_THAT(csv("3,0,1,2,3\n1,2,3\n"),
+              AllOf(HasSubstr("line 2"), HasSubstr("has 2 pixels"), HasSubstr("expected 4")));
+  EXPECT_THAT(csv("3,0,1,2\n"), HasSubstr("a square image"));
+  EXPECT_THAT(csv("label\n"), HasSubstr("no line with an image"));
+  EXPECT_THAT(csv("1,0,1,2,3\n"),
+              AllOf(HasSubstr("mnist_test.csv: the label of sample 0 is 2"), HasSubstr("expected 0 to 1")));
+}
+
 TEST(ReadersTest, AFolderWithoutADataSetSaysWhatIsLookedFor) {
   EXPECT_THAT(ReadFiles({{"readme", ""}}).status().message(),
               AllOf(HasSubstr("has no data set"), HasSubstr("train-images-idx3-ubyte"), HasSubstr("data_batch_1.bin"),
