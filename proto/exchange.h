@@ -90,6 +90,7 @@ enum class SliceVerdict {
   kOverlap,       // Parts of it are counted already: not counted.
   kClosed,        // Its round is not open any more.
   kInvalid,       // Not a possible result.
+  kNotHere,       // Its payload is to be handed over (again), and the slice to be reported again.
 };
 
 struct SliceAnswer {

@@ -44,6 +44,8 @@ v1::SliceAnswer::Verdict ToWire(SliceVerdict verdict) {
       return v1::SliceAnswer::CLOSED;
     case SliceVerdict::kInvalid:
       return v1::SliceAnswer::INVALID;
+    case SliceVerdict::kNotHere:
+      return v1::SliceAnswer::NOT_HERE;
   }
   return v1::SliceAnswer::VERDICT_UNSPECIFIED;
 }
@@ -61,6 +63,8 @@ SliceVerdict FromWire(v1::SliceAnswer::Verdict verdict) {
       return SliceVerdict::kOverlap;
     case v1::SliceAnswer::CLOSED:
       return SliceVerdict::kClosed;
+    case v1::SliceAnswer::NOT_HERE:
+      return SliceVerdict::kNotHere;
     default:
       return SliceVerdict::kInvalid;
   }
@@ -80,8 +84,9 @@ v1::ExchangeRequest ToWire(const ExchangeRequest& request) {
     Put(slice.lease, wire->mutable_lease());
     wire->set_slot(slice.slot);
     wire->set_busy_seconds(slice.busy_seconds);
-    wire->set_payload(slice.payload);
+    if (!slice.is_put) wire->set_payload(slice.payload);
     wire->set_digest(slice.digest);
+    wire->set_is_put(slice.is_put);
   }
   for (const HeldLease& held : request.report.held) {
     v1::HeldLease* wire = out.add_held();
@@ -118,7 +123,11 @@ absl::StatusOr<ExchangeRequest> FromWire(v1::ExchangeRequest&& request) {
     slice.busy_seconds = wire.busy_seconds() >= 0 && wire.busy_seconds() < 1e9 ? wire.busy_seconds() : 0;
     slice.payload = std::move(*wire.mutable_payload());
     slice.digest = std::move(*wire.mutable_digest());
-    if (slice.digest != Sha256(slice.payload)) slice.digest.clear();
+    slice.is_put = wire.is_put();
+    // What was handed over apart has been hashed by whoever received it.
+    const bool is_sound = slice.is_put ? slice.payload.empty() && slice.digest.size() == kSha256Bytes
+                                       : slice.digest == Sha256(slice.payload);
+    if (!is_sound) slice.digest.clear();
   }
   for (const v1::HeldLease& wire : request.held()) {
     if (absl::Status status = CheckInterval("lease", wire.begin(), wire.end()); !status.ok()) return status;
@@ -165,6 +174,7 @@ v1::ExchangeReply ToWire(const ExchangeReply& reply) {
     wire->set_workload(round.workload);
     wire->set_payload(round.payload);
     for (const std::string& blob : round.blobs) wire->add_blobs(blob);
+    for (const std::string& blob : round.bulk) wire->add_bulk(blob);
   }
   out.set_drain(reply.drain);
   out.set_call_within_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(reply.call_within)));
@@ -188,6 +198,7 @@ absl::StatusOr<ExchangeReply> FromWire(const v1::ExchangeReply& reply) {
     RoundInfo& round = out.rounds.emplace_back();
     round = {Get(wire.round()), wire.workload(), wire.payload()};
     round.blobs.assign(wire.blobs().begin(), wire.blobs().end());
+    round.bulk.assign(wire.bulk().begin(), wire.bulk().end());
   }
   out.drain = reply.drain();
   out.call_within = absl::Milliseconds(reply.call_within_ms());

@@ -43,7 +43,7 @@ TEST(ExchangeCodecTest, ARequestSurvivesTheWire) {
 TEST(ExchangeCodecTest, AReplySurvivesTheWire) {
   ExchangeReply reply;
   reply.seq = 9;
-  for (int verdict = 0; verdict <= static_cast<int>(SliceVerdict::kInvalid); ++verdict) {
+  for (int verdict = 0; verdict <= static_cast<int>(SliceVerdict::kNotHere); ++verdict) {
     reply.answers.push_back({static_cast<SliceVerdict>(verdict), "why"});
   }
   reply.orders.granted = {{{1, 2}, {JobId{3}, 4}, 5, {6, 7}, "avx2"}};
@@ -78,6 +78,32 @@ TEST(ExchangeCodecTest, ADigestThatIsNotThePayloadsIsCleared) {
   const absl::StatusOr<ExchangeRequest> request = FromWire(std::move(wire));
   ASSERT_TRUE(request.ok());
   EXPECT_TRUE(request->slices[0].digest.empty());
+}
+
+TEST(ExchangeCodecTest, ASliceHandedOverApartIsNamedByItsDigestAlone) {
+  ExchangeRequest sample = SampleRequest();
+  sample.slices[0].is_put = true;
+  const v1::ExchangeRequest wire = ToWire(sample);
+  EXPECT_TRUE(wire.slices(0).payload().empty());
+  absl::StatusOr<ExchangeRequest> request = FromWire(v1::ExchangeRequest(wire));
+  ASSERT_TRUE(request.ok());
+  EXPECT_TRUE(request->slices[0].is_put);
+  EXPECT_EQ(request->slices[0].digest, sample.slices[0].digest);
+  v1::ExchangeRequest both = wire;  // A payload besides is no such slice.
+  both.mutable_slices(0)->set_payload("counts");
+  EXPECT_TRUE(FromWire(std::move(both))->slices[0].digest.empty());
+  v1::ExchangeRequest short_digest = wire;
+  short_digest.mutable_slices(0)->set_digest("abc");
+  EXPECT_TRUE(FromWire(std::move(short_digest))->slices[0].digest.empty());
+}
+
+TEST(ExchangeCodecTest, ARoundsBulkSurvivesTheWireInItsOrder) {
+  ExchangeReply reply;
+  reply.rounds.push_back({{JobId{1}, 2}, "cnn", "payload", {"shard"}, {"parameters", "update"}});
+  const absl::StatusOr<ExchangeReply> back = FromWire(ToWire(reply));
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->rounds[0].blobs, reply.rounds[0].blobs);
+  EXPECT_EQ(back->rounds[0].bulk, reply.rounds[0].bulk);
 }
 
 TEST(ExchangeCodecTest, AnIntervalThatEndsBeforeItBeginsIsRefused) {

@@ -17,6 +17,10 @@ bool IsRefusal(const absl::Status& status) {
   return absl::IsPermissionDenied(status) || absl::IsUnauthenticated(status) || absl::IsInvalidArgument(status);
 }
 
+std::string NumericsClass(const std::string& device, const std::string& backend) {
+  return backend.empty() ? device : absl::StrCat(device, "+", backend);
+}
+
 }  // namespace
 
 void Session::Converse() {
@@ -71,7 +75,8 @@ void Session::Join() {
   for (const auto& slot : slots_) {
     const DeviceSpec& device = slot->device_;
     hello.devices.push_back({device.kind, device.name, static_cast<uint32_t>(device.threads), device.memory_bytes,
-                             device.numerics_class, slot->self_test_, device.implementations});
+                             NumericsClass(device.numerics_class, slot->backend_class_.value_or("")), slot->self_test_,
+                             device.implementations});
   }
   if (options_.ends_in != absl::InfiniteDuration()) hello.ends_in = options_.ends_in - (MonotonicNow() - started_);
   hello.metered = options_.metered;
@@ -96,6 +101,8 @@ void Session::OnJoined(const absl::Status& status, const Welcome& welcome) {
   back_off_.Reset();
   seq_ = 0;
   request_.reset();
+  StopTransfers();
+  book_.SessionIsNew();
   talk_ = Talk::kTalking;
   last_call_ = call_due_ = absl::InfinitePast();
 }
@@ -142,6 +149,9 @@ void Session::OnExchanged(uint64_t call, const absl::Status& status, const Excha
       if (slot->running_ == lease) slot->executor_->Cancel(lease);
     }
   }
+  for (const LeaseId lease : reply.orders.revoked) transfers_->ForgetResults(lease);
+  if (!is_transferring_) transfers_->Connect(link_->line(), session_);
+  is_transferring_ = true;
   if (reply.drain) StartDraining("the coordinator asks for it");
 }
 
@@ -150,6 +160,7 @@ void Session::OnCallFailed(const absl::Status& status) {
     // It does not know this session (any more): join again, with all that is held and owed.
     has_session_ = false;
     request_.reset();
+    StopTransfers();
     next_try_ = absl::IsNotFound(status) ? MonotonicNow() : MonotonicNow() + back_off_.Next(random_);
     talk_ = Talk::kWaiting;
     return;
@@ -167,6 +178,7 @@ void Session::OnCallFailed(const absl::Status& status) {
 }
 
 void Session::ConnectionLost(const absl::Status& status) {
+  StopTransfers();
   link_->Reconnect();
   const absl::Duration wait = back_off_.Next(random_);
   if (!is_lost_) {

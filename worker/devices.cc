@@ -83,6 +83,20 @@ std::string Architecture() {
 #endif
 }
 
+std::string ProgramOf(const DeviceRequest& request) {
+  return request.program.empty() ? "/proc/self/exe" : request.program;
+}
+
+// An absolute path: a plug-in must never come from whatever folder somebody happens to be in.
+std::string FileBeside(const std::string& program, const char* name) {
+  std::error_code error;
+  std::filesystem::path file = std::filesystem::canonical(program, error);
+  // A program that was replaced while it runs has no canonical path; its link still names the folder.
+  if (error) file = std::filesystem::read_symlink(program, error);
+  if (error) file = std::filesystem::absolute(program, error);
+  return (file.parent_path() / name).string();
+}
+
 DeviceSpec CpuDevice(const DeviceRequest& request, Dispatch dispatch) {
   DeviceSpec cpu;
   cpu.threads = request.threads > 0 ? request.threads : UsableThreads();
@@ -90,6 +104,8 @@ DeviceSpec CpuDevice(const DeviceRequest& request, Dispatch dispatch) {
   cpu.name = CpuName();
   cpu.memory_bytes = UsableMemory();
   cpu.numerics_class = absl::StrCat("cpu/", cpu.dispatch, "/", Architecture());
+  cpu.onednn_plugin =
+      request.onednn_plugin.empty() ? FileBeside(ProgramOf(request), "libpotluck_onednn.so") : request.onednn_plugin;
   cpu.implementations = {cpu.dispatch};
   for (const Dispatch other : SupportedDispatches()) {
     // Who forces a path may have a reason not to trust the others here.
@@ -112,20 +128,6 @@ absl::Status CheckRequest(const DeviceRequest& request) {
 
 void AddNote(const std::string& sentence, std::string& note) {
   absl::StrAppend(&note, note.empty() ? "" : " ", sentence);
-}
-
-std::string ProgramOf(const DeviceRequest& request) {
-  return request.program.empty() ? "/proc/self/exe" : request.program;
-}
-
-// An absolute path: a plug-in must never come from whatever folder somebody happens to be in.
-std::string PluginBeside(const std::string& program) {
-  std::error_code error;
-  std::filesystem::path file = std::filesystem::canonical(program, error);
-  // A program that was replaced while it runs has no canonical path; its link still names the folder.
-  if (error) file = std::filesystem::read_symlink(program, error);
-  if (error) file = std::filesystem::absolute(program, error);
-  return (file.parent_path() / "libpotluck_cuda.so").string();
 }
 
 // All that the probe writes until its end, or until `limit`; says in `note` when it did not end well.
@@ -204,7 +206,8 @@ absl::StatusOr<FoundDevices> FindDevices(const DeviceRequest& request) {
   FoundDevices found;
   found.cpu = CpuDevice(request, *ChooseDispatch(request.dispatch));
   if (request.device != "cpu") {
-    const std::string plugin = request.plugin.empty() ? PluginBeside(ProgramOf(request)) : request.plugin;
+    const std::string plugin =
+        request.plugin.empty() ? FileBeside(ProgramOf(request), "libpotluck_cuda.so") : request.plugin;
     const std::string output = RunProbe(request, plugin, found.gpu_note);
     found.devices = ParseProbe(output, plugin, found.gpu_note);
     if (found.devices.empty() && found.gpu_note.empty()) found.gpu_note = "The GPU driver lists no device.";

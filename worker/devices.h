@@ -18,10 +18,13 @@ struct DeviceSpec {
   int index = 0;             // Among the devices of its kind.
   int threads = 1;           // Of a CPU.
   std::string dispatch = "auto";
-  std::string plugin;  // Path of the GPU plug-in; empty for a CPU.
-  std::string name;    // The maker's, for people.
+  std::string plugin;         // Path of the GPU plug-in; empty for a CPU.
+  std::string onednn_plugin;  // Path of the library of a CPU's fast layers, there or not; empty for a GPU.
+  std::string name;           // The maker's, for people.
   uint64_t memory_bytes = 0;
-  std::string numerics_class;  // Such as "cpu/scalar/x86-64" or "cuda/sm_75/7.5": equal where bits are.
+  // Such as "cpu/scalar/x86-64" or "cuda/sm_75/7.5": equal where bits are. A CPU's executor adds to it what it finds
+  // (ExecutorReady::backend_class).
+  std::string numerics_class;
   // Code paths that a run may name, the default first: those of this CPU, unless one was forced; "cuda".
   std::vector<std::string> implementations;
 };
@@ -30,8 +33,9 @@ struct DeviceRequest {
   std::string device = "auto";  // auto: every GPU that passes its self-test, or else the CPU; cpu; cuda.
   int threads = 0;              // Of the CPU; 0: as many as this process may use.
   std::string dispatch = "auto";
-  std::string plugin;   // Empty: libpotluck_cuda.so beside the program.
-  std::string program;  // The potluck binary; empty: this process's own.
+  std::string plugin;         // Empty: libpotluck_cuda.so beside the program.
+  std::string onednn_plugin;  // Empty: libpotluck_onednn.so beside the program.
+  std::string program;        // The potluck binary; empty: this process's own.
   absl::Duration probe_limit = absl::Seconds(30);
 };
 

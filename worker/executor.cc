@@ -9,11 +9,16 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <optional>
+#include <set>
+#include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/sha256.h"
 #include "worker/child_process.h"
 #include "worker/executor_main.h"
 #include "worker/frames.h"
@@ -27,6 +32,8 @@ std::vector<std::string> ChildArguments(const ExecutorOptions& options) {
   args.insert(args.end(), {"--index", absl::StrCat(device.index), "--threads", absl::StrCat(device.threads)});
   args.insert(args.end(), {"--slice-seconds", absl::StrCat(options.slice_seconds)});
   if (!device.plugin.empty()) args.insert(args.end(), {"--plugin", device.plugin});
+  if (!device.onednn_plugin.empty()) args.insert(args.end(), {"--onednn", device.onednn_plugin});
+  if (!options.scratch.empty()) args.insert(args.end(), {"--scratch", options.scratch});
   if (options.when_idle) args.emplace_back("--when-idle");
   return args;
 }
@@ -35,6 +42,7 @@ struct OpenRound {
   RoundKey key;
   std::string workload;
   std::string payload;
+  std::vector<std::string> bulk;
   friend bool operator==(const OpenRound&, const OpenRound&) = default;
 };
 
@@ -44,6 +52,7 @@ struct PendingRun {
   std::string implementation;
   Interval rest;  // From the first index not reported yet to the end that holds.
   bool sent = false;
+  std::set<std::string> needs = {};               // Blobs that it waits for.
   absl::Time cancel_by = absl::InfiniteFuture();  // Set once it is cancelled.
 
   bool cancelled() const { return cancel_by != absl::InfiniteFuture(); }
@@ -74,7 +83,8 @@ class Executor::Loop {
 
   // ---- Orders
   void Add(PendingRun run) {
-    if (run.round.payload.size() + run.round.workload.size() > kMaxFramePayload) {
+    if (run.round.payload.size() + run.round.workload.size() + run.round.bulk.size() * kSha256Bytes >
+        kMaxFramePayload) {
       events_.OnRunOver(run.lease,
                         absl::InvalidArgumentError(absl::StrCat("The round's payload has ", run.round.payload.size(),
                                                                 " bytes; allowed: ", kMaxFramePayload, ".")));
@@ -97,6 +107,7 @@ class Executor::Loop {
   void Cancel(LeaseId lease) {
     const auto run = Find(lease);
     if (run == runs_.end() || run->cancelled()) return;
+    run->needs.clear();
     if (run->sent) {
       run->cancel_by = AwakeNow() + options_.cancel_limit;
       Send({.kind = FrameKind::kCancel, .lease = lease});
@@ -104,6 +115,17 @@ class Executor::Loop {
     }
     runs_.erase(run);
     events_.OnRunOver(lease, absl::CancelledError("It was cancelled before it began."));
+  }
+
+  void AnswerBlob(LeaseId lease, const std::string& digest, const absl::StatusOr<std::string>& path) {
+    PendingRun* const run = Current();
+    if (run == nullptr || run->lease != lease || run->needs.erase(digest) == 0) return;
+    Send({.kind = FrameKind::kBlob,
+          .lease = lease,
+          .number = path.ok() ? uint64_t{0} : uint64_t{1},
+          .text = path.ok() ? *path : std::string(path.status().message()),
+          .bytes = digest});
+    HeardOf(*run);
   }
 
  private:
@@ -127,6 +149,22 @@ class Executor::Loop {
     start_by_ = AwakeNow() + options_.start_limit;
   }
 
+  // It has said something, or now has what it waited for.
+  void HeardOf(const PendingRun& run) {
+    speak_by_ = run.needs.empty() ? AwakeNow() + options_.silence_limit : absl::InfiniteFuture();
+  }
+
+  // Results that a child did not live to report.
+  void RemoveResultFiles(pid_t pid) const {
+    if (options_.scratch.empty()) return;
+    std::error_code error;
+    for (const auto& file : std::filesystem::directory_iterator(options_.scratch, error)) {
+      if (!absl::StartsWith(file.path().filename().string(), ResultFilePrefix(pid))) continue;
+      std::error_code ignored;
+      std::filesystem::remove(file.path(), ignored);
+    }
+  }
+
   // Kills the child for what it did.
   void Kill(const std::string& sentence) {
     child_->Kill();
@@ -135,6 +173,7 @@ class Executor::Loop {
 
   void Died(const absl::Status& status) {
     const bool was_ready = ready_;
+    if (child_ != nullptr) RemoveResultFiles(child_->pid());
     child_.reset();
     decoder_ = FrameDecoder();
     outbox_.clear();
@@ -164,7 +203,10 @@ class Executor::Loop {
         continue;
       }
       if (open_ != run.round) {
-        Send({.kind = FrameKind::kOpen, .text = run.round.workload, .bytes = run.round.payload});
+        Frame open{.kind = FrameKind::kOpen, .number = run.round.bulk.size(), .text = run.round.workload};
+        open.bytes = run.round.payload;
+        for (const std::string& digest : run.round.bulk) open.bytes += digest;
+        Send(open);
         open_ = run.round;
       }
       Send({.kind = FrameKind::kRun, .lease = run.lease, .interval = run.rest, .text = run.implementation});
@@ -200,6 +242,7 @@ class Executor::Loop {
     if (child_ == nullptr) return;
     child_->CloseInput();
     if (!child_->WaitForExit(options_.stop_limit)) child_->Kill();
+    RemoveResultFiles(child_->pid());
   }
 
   // ---- Bytes
@@ -263,9 +306,9 @@ class Executor::Loop {
     } else if (frame.kind == FrameKind::kReady && !ready_) {
       ready_ = true;
       self_test_ = frame.text.empty() ? absl::OkStatus() : absl::FailedPreconditionError(frame.text);
-      events_.OnReady({self_test_, absl::Seconds(frame.seconds), child_->pid()});
+      events_.OnReady({self_test_, absl::Seconds(frame.seconds), std::move(frame.bytes), child_->pid()});
     } else if (PendingRun* const run = Current(); ready_ && run != nullptr && run->lease == frame.lease) {
-      speak_by_ = AwakeNow() + options_.silence_limit;
+      HeardOf(*run);
       HandleOfRun(*run, std::move(frame));
     } else {
       Kill("it spoke of a run that it does not have.");
@@ -286,13 +329,9 @@ class Executor::Loop {
   void HandleOfRun(PendingRun& run, Frame frame) {
     const Interval interval = frame.interval;
     if (frame.kind == FrameKind::kSlice) {
-      if (interval.empty() || interval.begin != run.rest.begin || interval.end > run.rest.end) {
-        Kill(absl::StrCat("it reported ", ToString(interval), " where ", ToString(run.rest), " is left."));
-        return;
-      }
-      run.rest.begin = interval.end;
-      deaths_ = 0;
-      events_.OnSlice(run.lease, interval, std::move(frame.bytes), frame.seconds);
+      HandleSlice(run, std::move(frame));
+    } else if (frame.kind == FrameKind::kNeed) {
+      HandleNeed(run, frame);
     } else if (frame.kind == FrameKind::kShrunk) {
       if (interval.end < run.rest.begin || interval.end > run.rest.end) {
         Kill(absl::StrCat("it shrank to ", interval.end, " where ", ToString(run.rest), " is left."));
@@ -305,6 +344,55 @@ class Executor::Loop {
     } else {
       Kill("it sent a frame that only a worker sends.");
     }
+  }
+
+  void HandleSlice(PendingRun& run, Frame frame) {
+    const Interval interval = frame.interval;
+    if (interval.empty() || interval.begin != run.rest.begin || interval.end > run.rest.end) {
+      Kill(absl::StrCat("it reported ", ToString(interval), " where ", ToString(run.rest), " is left."));
+      return;
+    }
+    std::shared_ptr<const ResultFile> file;
+    if (!frame.text.empty()) {
+      // Only what it wrote itself: a wrong path must not cost anybody else a file.
+      const std::string prefix = absl::StrCat(options_.scratch, "/", ResultFilePrefix(child_->pid()));
+      if (options_.scratch.empty() || !absl::StartsWith(frame.text, prefix) ||
+          frame.text.find('/', prefix.size()) != std::string::npos) {
+        Kill(absl::StrCat("it reported a result in the file ", frame.text, ", which is not its own."));
+        return;
+      }
+      absl::StatusOr<std::shared_ptr<const ResultFile>> taken = ResultFile::Take(frame.text);
+      if (!taken.ok()) {
+        Kill(absl::StrCat("it reported a result that is not there. ", taken.status().message()));
+        return;
+      }
+      file = *std::move(taken);
+    }
+    run.rest.begin = interval.end;
+    deaths_ = 0;
+    if (file != nullptr) {
+      events_.OnLargeSlice(run.lease, interval, std::move(file), frame.seconds);
+    } else {
+      events_.OnSlice(run.lease, interval, std::move(frame.bytes), frame.seconds);
+    }
+  }
+
+  void HandleNeed(PendingRun& run, const Frame& frame) {
+    const size_t count = frame.bytes.size() / kSha256Bytes;
+    if (frame.bytes.size() % kSha256Bytes != 0 || frame.number > 1 || (frame.number == 0 && count != 1)) {
+      Kill(absl::StrCat("it asked for blobs by ", frame.bytes.size(), " bytes of digests."));
+      return;
+    }
+    if (run.cancelled()) return;
+    if (frame.number == 0) {
+      run.needs.insert(frame.bytes);
+      HeardOf(run);
+      events_.OnNeed(run.lease, frame.bytes);
+      return;
+    }
+    std::vector<std::string> digests;
+    for (size_t i = 0; i < count; ++i) digests.push_back(frame.bytes.substr(i * kSha256Bytes, kSha256Bytes));
+    events_.OnNeedSoon(run.lease, std::move(digests));
   }
 
   void HandleRunOver(const PendingRun& run, const std::string& failure) {
@@ -358,14 +446,19 @@ Executor::~Executor() {
   close(wake_fd_);
 }
 
-void Executor::Run(LeaseId lease, RoundKey round, std::string workload, std::string round_payload, Interval interval,
-                   std::string implementation) {
+void Executor::Run(LeaseId lease, const RoundInfo& round, Interval interval, std::string implementation) {
   PendingRun run;
   run.lease = lease;
-  run.round = {round, std::move(workload), std::move(round_payload)};
+  run.round = {round.key, round.workload, round.payload, round.bulk};
   run.implementation = std::move(implementation);
   run.rest = interval;
   Post([run = std::move(run)](Loop& loop) mutable { loop.Add(std::move(run)); });
+}
+
+void Executor::AnswerBlob(LeaseId lease, std::string digest, absl::StatusOr<std::string> path) {
+  Post([lease, digest = std::move(digest), path = std::move(path)](Loop& loop) {
+    loop.AnswerBlob(lease, digest, path);
+  });
 }
 
 void Executor::Shrink(LeaseId lease, uint64_t end) {

@@ -1,8 +1,8 @@
 # The devices of a worker: finding them, and a child process for each.
 
 add_library(potluck_executor STATIC
-  child_process.cc child_process.h devices.cc devices.h executor.cc executor.h executor_main.cc executor_main.h
-  frames.cc frames.h)
+  child_blobs.cc child_blobs.h child_process.cc child_process.h devices.cc devices.h executor.cc executor.h executor_main.cc executor_main.h
+  frames.cc frames.h result_file.cc result_file.h)
 target_include_directories(potluck_executor PUBLIC ${PROJECT_SOURCE_DIR})
 target_link_libraries(potluck_executor
   PUBLIC potluck_base potluck_kernels absl::status absl::statusor absl::strings absl::time Threads::Threads
@@ -14,7 +14,7 @@ if(BUILD_TESTING)
   target_link_libraries(executor_test_child PRIVATE potluck_executor)
   add_executable(executor_test
     devices_test.cc executor_failure_test.cc executor_test.cc executor_testing.h frames_test.cc)
-  target_link_libraries(executor_test PRIVATE potluck_executor GTest::gtest_main)
+  target_link_libraries(executor_test PRIVATE potluck_executor GTest::gmock GTest::gtest_main)
   target_compile_definitions(executor_test PRIVATE
     POTLUCK_EXECUTOR_TEST_CHILD="$<TARGET_FILE:executor_test_child>")
   add_dependencies(executor_test executor_test_child)

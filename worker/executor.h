@@ -26,19 +26,21 @@
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "kernels/workload/interval.h"
-#include "proto/ids.h"
+#include "proto/exchange.h"
 #include "worker/devices.h"
+#include "worker/result_file.h"
 
 namespace potluck {
 
 struct ExecutorOptions {
   std::string program = "/proc/self/exe";  // Called as `program executor ...`; see executor_main.h.
   DeviceSpec device;
+  std::string scratch;  // A folder for large results; empty: there are none.
   double slice_seconds = 2.0;
   bool when_idle = false;  // Lowest priority.
 
   // The child is killed and started anew when it needs longer than this to be ready (self-test included), to obey a
-  // cancel, or to report anything at all of a run.
+  // cancel, or to report anything at all of a run that does not wait for a blob.
   absl::Duration start_limit = absl::Seconds(60);
   absl::Duration cancel_limit = absl::Seconds(5);
   absl::Duration silence_limit = absl::Minutes(15);
@@ -55,6 +57,7 @@ absl::Duration DefaultBackOff(int deaths);
 struct ExecutorReady {
   absl::Status self_test;         // When it failed, every run fails with the same sentence.
   absl::Duration self_test_time;  // How long the device took for its self-test.
+  std::string backend_class;      // What the executor adds to its device's numerics class; may be empty.
   pid_t pid = 0;
 };
 
@@ -64,6 +67,13 @@ class ExecutorEvents {
   // A child, the first or one after a death, is up.
   virtual void OnReady(const ExecutorReady& ready) = 0;
   virtual void OnSlice(LeaseId lease, Interval interval, std::string payload, double busy_seconds) = 0;
+  // A slice whose payload is too large to be passed on in one piece.
+  virtual void OnLargeSlice(LeaseId lease, Interval interval, std::shared_ptr<const ResultFile> payload,
+                            double busy_seconds) = 0;
+  // The run waits for this blob, until AnswerBlob or its end.
+  virtual void OnNeed(LeaseId lease, const std::string& digest) = 0;
+  // It will want these soon, in this order.
+  virtual void OnNeedSoon(LeaseId lease, std::vector<std::string> digests) = 0;
   // Ok: it reached its end, which shrinking may have moved. kCancelled: Cancel or Stop ended it before. kAborted: the
   // child died. Anything else: the runner failed, with its sentence.
   virtual void OnRunOver(LeaseId lease, const absl::Status& status) = 0;
@@ -84,8 +94,10 @@ class Executor {
 
   // `lease` is of no run that is not over. The round is opened if it is another one than the open one. Until the child
   // is ready the run waits. After Stop: ignored. `implementation` is one of the device's; empty: the default.
-  void Run(LeaseId lease, RoundKey round, std::string workload, std::string round_payload, Interval interval,
-           std::string implementation = "");
+  void Run(LeaseId lease, const RoundInfo& round, Interval interval, std::string implementation = "");
+  // The answer to an OnNeed: a file with the blob, which stays until another round is opened, or why there is none.
+  // Ignored when the run is over.
+  void AnswerBlob(LeaseId lease, std::string digest, absl::StatusOr<std::string> path);
   // Both are ignored when the run is over. Of a run that waits, anything can be taken back.
   void Shrink(LeaseId lease, uint64_t end);
   void Cancel(LeaseId lease);

@@ -19,9 +19,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "base/sha256.h"
 #include "kernels/cuda/loader.h"
 #include "kernels/workload/registry.h"
+#include "worker/child_blobs.h"
 #include "worker/frames.h"
+#include "worker/result_file.h"
 
 namespace potluck {
 namespace {
@@ -32,6 +35,7 @@ constexpr unsigned kProbeSeconds = 120;
 
 struct Arguments {
   DeviceSpec device;
+  std::string scratch;
   double slice_seconds = 2.0;
   bool when_idle = false;
   bool list_devices = false;
@@ -59,6 +63,10 @@ Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
       parsed.device.dispatch = value;
     } else if (name == "--plugin") {
       parsed.device.plugin = value;
+    } else if (name == "--onednn") {
+      parsed.device.onednn_plugin = value;
+    } else if (name == "--scratch") {
+      parsed.scratch = value;
     } else if (name == "--slice-seconds") {
       good = absl::SimpleAtod(value, &parsed.slice_seconds) && parsed.slice_seconds > 0;
     } else {
@@ -68,6 +76,9 @@ Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
   }
   return parsed;
 }
+
+// What the way in which this CPU computes networks adds to its numerics class. Nothing yet: N-Queens is exact.
+std::string CpuBackendClass(const std::string& /*onednn_plugin*/) { return ""; }
 
 // Makes a runner for each workload, one after the other, and lets it test itself.
 Status SelfTest(const RunnerFactory& factory, const DeviceSpec& device) {
@@ -121,11 +132,15 @@ class Child {
     const auto start = std::chrono::steady_clock::now();
     const Status tested = SelfTest(factory_, arguments_.device);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    Send({.kind = FrameKind::kReady, .seconds = took.count(), .text = tested.message()});
+    const bool has_class = tested.ok() && factory_.backend_class != nullptr;
+    Send({.kind = FrameKind::kReady,
+          .seconds = took.count(),
+          .text = tested.message(),
+          .bytes = has_class ? factory_.backend_class(arguments_.device) : ""});
     while (true) {
       const Frame order = NextOrder();
       if (order.kind == FrameKind::kOpen) {
-        Open(order.text, order.bytes);
+        Open(order);
       } else {
         Run(order);
       }
@@ -169,8 +184,14 @@ class Child {
         if (control_ != nullptr) GiveUp("A run was asked for while another one is open.");
         lease_ = frame.lease;
         control_ = std::make_shared<RunControl>(frame.interval);
-        [[fallthrough]];
+        blobs_.RunStarts(frame.lease);
+        orders_.push_back(std::move(frame));
+        ordered_.Signal();
+        return;
       case FrameKind::kOpen:
+        if (frame.number > frame.bytes.size() / kSha256Bytes) {
+          GiveUp(absl::StrCat("A round is said to have ", frame.number, " blobs, whose digests are not there."));
+        }
         orders_.push_back(std::move(frame));
         ordered_.Signal();
         return;
@@ -184,7 +205,13 @@ class Child {
         }
         return;
       case FrameKind::kCancel:
-        if (is_current) control_->Cancel();
+        if (is_current) {
+          control_->Cancel();
+          blobs_.RunEnds();
+        }
+        return;
+      case FrameKind::kBlob:
+        blobs_.Deliver(frame);
         return;
       default:
         GiveUp("A frame is of a kind that only an executor sends.");
@@ -206,12 +233,18 @@ class Child {
 
   // The runners open the round when they are first needed. Those of other implementations go: all together may not fit
   // in the device's memory.
-  void Open(const std::string& workload, const std::string& payload) {
+  void Open(const Frame& order) {
+    const std::string& workload = order.text;
     std::erase_if(runners_,
                   [&](const auto& runner) { return workload != workload_ || runner.first != DefaultImplementation(); });
     for (auto& [implementation, runner] : runners_) runner.has_round = false;
     workload_ = workload;
-    payload_ = payload;
+    const size_t payload_size = order.bytes.size() - order.number * kSha256Bytes;
+    payload_ = order.bytes.substr(0, payload_size);
+    bulk_.clear();
+    for (size_t at = payload_size; at < order.bytes.size(); at += kSha256Bytes) {
+      bulk_.push_back(order.bytes.substr(at, kSha256Bytes));
+    }
     is_open_ = true;
   }
 
@@ -244,7 +277,7 @@ class Child {
       open.runner = *std::move(made);
     }
     if (!open.has_round) {
-      if (Status status = open.runner->Open(payload_); !status.ok()) return status;
+      if (Status status = open.runner->Open({payload_, bulk_, &blobs_}); !status.ok()) return status;
       open.has_round = true;
     }
     return open.runner.get();
@@ -258,29 +291,37 @@ class Child {
     }
     const Result<Runner*> runner = RunnerFor(order.text);
     Status status = runner.ok() ? Status() : runner.status();
-    Status too_large;
+    Status unsent;
     if (status.ok()) {
       const auto report = [&](Interval interval, std::string_view payload, double busy_seconds) {
-        if (!too_large.ok()) return;
-        if (payload.size() > kMaxFramePayload) {
-          too_large = Status::Error(absl::StrCat("The result of ", ToString(interval), " has ", payload.size(),
-                                                 " bytes; allowed: ", kMaxFramePayload, "."));
-          control->Cancel();
-          return;
-        }
-        Send({.kind = FrameKind::kSlice,
-              .lease = order.lease,
-              .interval = interval,
-              .seconds = busy_seconds,
-              .bytes = std::string(payload)});
+        if (!unsent.ok()) return;
+        unsent = Report(order.lease, interval, payload, busy_seconds);
+        if (!unsent.ok()) control->Cancel();
       };
       status = (*runner)->Run(order.interval, *control, {.slice_seconds = arguments_.slice_seconds}, report);
     }
+    blobs_.RunEnds();
     MutexLock lock(&mutex_);
     control_ = nullptr;
-    Send({.kind = FrameKind::kRunOver,
-          .lease = order.lease,
-          .text = too_large.ok() ? status.message() : too_large.message()});
+    Send(
+        {.kind = FrameKind::kRunOver, .lease = order.lease, .text = unsent.ok() ? status.message() : unsent.message()});
+  }
+
+  // Sends a slice, as a file if it is large.
+  Status Report(LeaseId lease, Interval interval, std::string_view payload, double busy_seconds) {
+    Frame slice{.kind = FrameKind::kSlice, .lease = lease, .interval = interval, .seconds = busy_seconds};
+    if (payload.size() <= (arguments_.scratch.empty() ? kMaxFramePayload : kMaxInlineSliceBytes)) {
+      slice.bytes = payload;
+    } else if (arguments_.scratch.empty()) {
+      return Status::Error(absl::StrCat("The result of ", ToString(interval), " has ", payload.size(),
+                                        " bytes; allowed without a scratch folder: ", kMaxFramePayload, "."));
+    } else {
+      slice.text = absl::StrCat(arguments_.scratch, "/", ResultFilePrefix(getpid()), ++files_);
+      const absl::Status written = WriteResultFile(slice.text, payload);
+      if (!written.ok()) return Status::Error(std::string(written.message()));
+    }
+    Send(slice);
+    return Status();
   }
 
   const Arguments arguments_;
@@ -292,6 +333,8 @@ class Child {
   // The main thread's.
   std::map<std::string, OpenRunner> runners_;  // By implementation.
   std::string workload_, payload_;
+  std::vector<std::string> bulk_;  // Digests.
+  uint64_t files_ = 0;             // Results that went as files.
   bool is_open_ = false;
   Mutex write_mutex_;
   Mutex mutex_ ABSL_ACQUIRED_BEFORE(write_mutex_);
@@ -299,6 +342,7 @@ class Child {
   std::deque<Frame> orders_ ABSL_GUARDED_BY(mutex_);
   LeaseId lease_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<RunControl> control_ ABSL_GUARDED_BY(mutex_);  // Null between runs.
+  ChildBlobs blobs_{[this](const Frame& frame) { Send(frame); }};
 };
 
 }  // namespace
@@ -308,7 +352,10 @@ RunnerFactory RegistryFactory() {
   factory.workloads = WorkloadNames();
   factory.make = [](std::string_view workload, const DeviceSpec& device) {
     if (device.kind == "cuda") return MakeGpuRunner(workload, device.plugin, device.index);
-    return MakeCpuRunner(workload, CpuOptions{device.threads, device.dispatch});
+    return MakeCpuRunner(workload, CpuOptions{device.threads, device.dispatch, device.onednn_plugin});
+  };
+  factory.backend_class = [](const DeviceSpec& device) {
+    return device.kind == "cpu" ? CpuBackendClass(device.onednn_plugin) : std::string();
   };
   return factory;
 }

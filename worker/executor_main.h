@@ -1,6 +1,7 @@
 // The child's side of an executor: `potluck executor`, a command that only workers start.
 //
-//   potluck executor --device cpu|cuda --index I --threads T --dispatch D --plugin PATH --slice-seconds S [--when-idle]
+//   potluck executor --device cpu|cuda --index I --threads T --dispatch D --plugin PATH --onednn PATH --scratch DIR
+//     --slice-seconds S [--when-idle]
 //   potluck executor --list-devices --plugin PATH
 //
 // The first form speaks worker/frames.h over descriptor 3 until that ends: then it exits at once, even while a kernel
@@ -26,6 +27,9 @@ inline constexpr int kExecutorFd = 3;
 struct RunnerFactory {
   std::vector<std::string> workloads;  // The self-test runs that of each.
   std::function<Result<std::unique_ptr<Runner>>(std::string_view workload, const DeviceSpec& device)> make;
+  // What the numerics class of a device has besides what the worker can tell without loading its libraries; may be
+  // empty. Called once, in the child.
+  std::function<std::string(const DeviceSpec& device)> backend_class;
 };
 
 // The runners of kernels/workload/registry.h.

@@ -1,8 +1,12 @@
 // What an executor does with orders; executor_failure_test.cc has what it does with deaths.
 #include "worker/executor.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +35,110 @@ TEST_F(ExecutorTest, ManySlicesAllArrive) {
   Run(kLease, "good", {0, 20000});
   events_.WaitFor("over 1.1 OK");
   EXPECT_EQ(events_.Starting("slice").size(), 20000u);
+}
+
+// ---- Blobs and large results
+
+// With a scratch folder, and a round that has two blobs.
+class ExecutorBlobTest : public ExecutorTest {
+ protected:
+  ExecutorBlobTest() {
+    std::string pattern = ::testing::TempDir() + "/potluck-XXXXXX";
+    EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
+    scratch_ = pattern;
+    bulk_ = {std::string(32, 'a'), std::string(32, 'b')};
+  }
+  ~ExecutorBlobTest() override {
+    executor_.reset();
+    EXPECT_TRUE(std::filesystem::is_empty(scratch_));
+    std::filesystem::remove_all(scratch_);
+  }
+  void StartWithScratch() {
+    ExecutorOptions options = Options();
+    options.scratch = scratch_;
+    Start(std::move(options));
+  }
+
+  std::string scratch_;
+};
+
+TEST_F(ExecutorBlobTest, ARunWaitsForTheBlobThatItNeeds) {
+  StartWithScratch();
+  Run(kLease, "fetch:1", {0, 2});
+  EXPECT_EQ(events_.WaitFor("need"), "need 1.1 a");
+  executor_->AnswerBlob(kNextLease, bulk_[0], "of another run");
+  executor_->AnswerBlob(kLease, bulk_[1], "not asked for");
+  executor_->AnswerBlob(kLease, bulk_[0], "path");
+  events_.WaitFor("over 1.1 OK");
+  EXPECT_EQ(events_.Starting("slice"),
+            (std::vector<std::string>{"slice 1.1 [0, 1) fetch:1/0", "slice 1.1 [1, 2) path/1"}));
+}
+
+TEST_F(ExecutorBlobTest, ABlobThatCannotBeHadFailsTheRunWithTheSentence) {
+  StartWithScratch();
+  Run(kLease, "fetch:1", {0, 2});
+  events_.WaitFor("need");
+  executor_->AnswerBlob(kLease, bulk_[0], absl::NotFoundError("There is none."));
+  EXPECT_EQ(events_.WaitFor("over"), "over 1.1 INTERNAL: There is none.");
+  ExpectWorks();
+}
+
+TEST_F(ExecutorBlobTest, ACancelledRunWaitsForNothing) {
+  StartWithScratch();
+  Run(kLease, "fetch:1", {0, 2});
+  events_.WaitFor("need");
+  executor_->Cancel(kLease);
+  EXPECT_EQ(events_.WaitFor("over"), "over 1.1 CANCELLED: The run was cancelled while it waited for a blob.");
+  ExpectWorks();
+  EXPECT_TRUE(events_.Starting("died").empty());
+}
+
+TEST_F(ExecutorBlobTest, WhatIsWantedSoonIsPassedOnInOrder) {
+  StartWithScratch();
+  Run(kLease, "prefetch:0", {0, 1});
+  EXPECT_EQ(events_.WaitFor("need soon"), "need soon 1.1 ab");
+  EXPECT_EQ(events_.WaitFor("over"), "over 1.1 OK");
+}
+
+TEST_F(ExecutorBlobTest, WaitingForABlobIsNotSilence) {
+  ExecutorOptions options = Options();
+  options.scratch = scratch_;
+  options.silence_limit = absl::Seconds(1);
+  Start(options);
+  Run(kLease, "fetch:0", {0, 1});
+  events_.WaitFor("need");
+  Recorder other_events;  // Of one that is killed for its silence, which begins after the other's.
+  absl::StatusOr<std::unique_ptr<Executor>> other = Executor::Create(options, other_events);
+  ASSERT_TRUE(other.ok()) << other.status();
+  (*other)->Run(kLease, {kRound, "fake", "hang:0"}, {0, 1});
+  other_events.WaitFor("died");
+  EXPECT_TRUE(events_.Starting("died").empty());
+}
+
+TEST_F(ExecutorBlobTest, ALargeResultComesAsAFileThatHasNoNameAnyMore) {
+  StartWithScratch();
+  Run(kLease, "large:1", {0, 3});
+  EXPECT_EQ(events_.WaitFor("large"), "large slice 1.1 [1, 2) 300000 bytes large:1/1");
+  EXPECT_TRUE(std::filesystem::is_empty(scratch_));
+  EXPECT_EQ(events_.WaitFor("over"), "over 1.1 OK");
+}
+
+TEST_F(ExecutorBlobTest, AResultThatCannotBeWrittenFailsTheRunWithASentence) {
+  ExecutorOptions options = Options();
+  options.scratch = scratch_ + "/not-there";
+  Start(std::move(options));
+  Run(kLease, "large:0", {0, 3});
+  EXPECT_THAT(events_.WaitFor("over"), ::testing::HasSubstr("cannot be made: No such file or directory."));
+  ExpectWorks();
+}
+
+TEST_F(ExecutorBlobTest, ResultsOfAChildThatDiedAreRemoved) {
+  StartWithScratch();
+  events_.WaitFor("ready");
+  std::ofstream(absl::StrCat(scratch_, "/", ResultFilePrefix(events_.pid()), "1")) << "half a result";
+  Run(kLease, "crash:0", {0, 3});
+  events_.WaitFor("died");
+  EXPECT_TRUE(std::filesystem::is_empty(scratch_));
 }
 
 TEST_F(ExecutorTest, AnEmptyRunIsOverAtOnce) {
@@ -166,6 +274,9 @@ class Chain : public ExecutorEvents {
  public:
   void OnReady(const ExecutorReady&) override {}
   void OnSlice(LeaseId, Interval, std::string, double) override {}
+  void OnLargeSlice(LeaseId, Interval, std::shared_ptr<const ResultFile>, double) override {}
+  void OnNeed(LeaseId, const std::string&) override {}
+  void OnNeedSoon(LeaseId, std::vector<std::string>) override {}
   void OnRunOver(LeaseId lease, const absl::Status& status) override {
     MutexLock lock(&mutex_);
     if (!status.ok()) failure_ = std::string(status.message());
@@ -174,7 +285,7 @@ class Chain : public ExecutorEvents {
       changed_.SignalAll();
       return;
     }
-    executor_->Run({1, lease.counter + 1}, kRound, "fake", "good", {0, 3});
+    executor_->Run({1, lease.counter + 1}, {kRound, "fake", "good"}, {0, 3});
   }
   void OnShrunk(LeaseId, uint64_t, uint64_t) override {}
   void OnDied(const absl::Status&, absl::Duration) override {}
@@ -185,7 +296,7 @@ class Chain : public ExecutorEvents {
       MutexLock lock(&mutex_);
       executor_ = &executor;
     }
-    executor.Run({1, 1}, kRound, "fake", "good", {0, 3});
+    executor.Run({1, 1}, {kRound, "fake", "good"}, {0, 3});
     MutexLock lock(&mutex_);
     while (!done_) changed_.Wait(&mutex_);
     return failure_;
@@ -223,7 +334,7 @@ TEST(ExecutorRealTest, ACodePathThatIsNotThereGivesWayToTheDefaultOne) {
   Adder events;
   absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(Options("auto"), events);
   ASSERT_TRUE(executor.ok()) << executor.status();
-  (*executor)->Run(kLease, kRound, "nqueens", nqueens::Encode(nqueens::Spec{8, 1, 3}), {0, 1}, "abacus");
+  (*executor)->Run(kLease, {kRound, "nqueens", nqueens::Encode(nqueens::Spec{8, 1, 3})}, {0, 1}, "abacus");
   EXPECT_EQ(events.WaitFor("over 1.1"), "over 1.1 OK");
 }
 
@@ -236,8 +347,8 @@ TEST(ExecutorRealTest, TheCpuRunnerCountsEightQueens) {
   Adder events;
   absl::StatusOr<std::unique_ptr<Executor>> executor = Executor::Create(Options("auto"), events);
   ASSERT_TRUE(executor.ok()) << executor.status();
-  (*executor)->Run(kLease, kRound, "nqueens", (*round)->payload, {0, size / 2});
-  (*executor)->Run(kNextLease, kRound, "nqueens", (*round)->payload, {size / 2, size}, "scalar");
+  (*executor)->Run(kLease, {kRound, "nqueens", (*round)->payload}, {0, size / 2});
+  (*executor)->Run(kNextLease, {kRound, "nqueens", (*round)->payload}, {size / 2, size}, "scalar");
   EXPECT_EQ(events.WaitFor("over 1.1"), "over 1.1 OK");
   EXPECT_EQ(events.WaitFor("over 1.2"), "over 1.2 OK");
   (*executor)->Stop();

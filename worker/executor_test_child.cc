@@ -20,6 +20,8 @@
 namespace potluck {
 namespace {
 
+constexpr size_t kLargeResult = 300'000;
+
 [[noreturn]] void Hang() {
   while (true) pause();
 }
@@ -29,6 +31,9 @@ namespace {
 //   fail:K    returns an error,
 //   hang:K    hangs and obeys nothing,
 //   gate:K    waits until it is shrunk or cancelled, then goes on,
+//   fetch:K   fetches the round's first blob, whose path is the result from there on,
+//   prefetch:K  prefetches all of the round's blobs,
+//   large:K   makes that result 300,000 bytes long,
 //   skip:K    leaves that index out,
 //   lose:K    ends as if it had reached the end.
 // "bad" cannot be opened. `label` stands before each result.
@@ -43,6 +48,8 @@ class FakeRunner : public Runner {
 
   Status Open(const RoundInput& round) override {
     payload_ = round.payload;
+    bulk_.assign(round.bulk.begin(), round.bulk.end());
+    blobs_ = round.blobs;
     if (payload_ == "bad") return Status::Error("The round is bad.");
     const size_t colon = payload_.find(':');
     action_ = payload_.substr(0, colon);
@@ -58,11 +65,19 @@ class FakeRunner : public Runner {
         if (action_ == "hang") Hang();
         if (action_ == "lose") return Status();
         if (action_ == "skip") ++begin;
+        if (action_ == "prefetch") blobs_->Prefetch(bulk_);
+        if (action_ == "fetch") {
+          const Result<std::string> path = blobs_->Fetch(bulk_[0]);
+          if (!path.ok()) return path.status();
+          payload_ = *path;
+        }
         while (action_ == "gate" && control.End() == interval.end && !control.cancelled()) sched_yield();
       }
       const uint64_t end = control.Claim(begin, begin + 1);
       if (end == begin) break;
-      sink({begin, end}, label_ + payload_ + "/" + std::to_string(begin), 0.5);
+      std::string result = label_ + payload_ + "/" + std::to_string(begin);
+      if (action_ == "large" && begin == at_) result.append(kLargeResult - result.size(), '#');
+      sink({begin, end}, result, 0.5);
       begin = end;
     }
     return Status();
@@ -73,6 +88,8 @@ class FakeRunner : public Runner {
   std::string label_;
   std::string payload_;
   std::string action_;
+  std::vector<std::string> bulk_;
+  BlobSource* blobs_ = nullptr;
   uint64_t at_ = 0;
 };
 

@@ -36,6 +36,22 @@ class Recorder : public ExecutorEvents {
     if (!(busy_seconds >= 0)) Add("negative seconds");
     Add(absl::StrCat("slice ", ToString(lease), " ", ToString(interval), " ", payload));
   }
+  void OnLargeSlice(LeaseId lease, Interval interval, std::shared_ptr<const ResultFile> payload,
+                    double busy_seconds) override {
+    if (!(busy_seconds >= 0)) Add("negative seconds");
+    std::string bytes;
+    EXPECT_EQ(payload->Read(0, payload->size(), bytes), absl::OkStatus());
+    Add(absl::StrCat("large slice ", ToString(lease), " ", ToString(interval), " ", bytes.size(), " bytes ",
+                     bytes.substr(0, bytes.find('#'))));
+  }
+  void OnNeed(LeaseId lease, const std::string& digest) override {
+    Add(absl::StrCat("need ", ToString(lease), " ", digest.substr(0, 1)));
+  }
+  void OnNeedSoon(LeaseId lease, std::vector<std::string> digests) override {
+    std::string names;
+    for (const std::string& digest : digests) names += digest.substr(0, 1);
+    Add(absl::StrCat("need soon ", ToString(lease), " ", names));
+  }
   void OnRunOver(LeaseId lease, const absl::Status& status) override {
     Add(absl::StrCat("over ", ToString(lease), " ", absl::StatusCodeToString(status.code()), status.ok() ? "" : ": ",
                      status.message()));
@@ -118,7 +134,7 @@ class ExecutorTest : public ::testing::Test {
   }
   void Run(LeaseId lease, const std::string& payload, Interval interval, RoundKey round = kRound,
            const std::string& implementation = "") {
-    executor_->Run(lease, round, "fake", payload, interval, implementation);
+    executor_->Run(lease, {round, "fake", payload, {}, bulk_}, interval, implementation);
   }
   // That a good run works now.
   void ExpectWorks() {
@@ -130,6 +146,7 @@ class ExecutorTest : public ::testing::Test {
 
   Recorder events_;
   std::unique_ptr<Executor> executor_;
+  std::vector<std::string> bulk_;  // Of the rounds of all runs.
 };
 
 }  // namespace potluck

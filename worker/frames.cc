@@ -28,8 +28,8 @@ uint64_t TakeNumber(size_t size, std::string_view& in) {
 }
 
 bool IsKnown(uint8_t kind) {
-  return (kind >= static_cast<uint8_t>(FrameKind::kHello) && kind <= static_cast<uint8_t>(FrameKind::kError)) ||
-         (kind >= static_cast<uint8_t>(FrameKind::kOpen) && kind <= static_cast<uint8_t>(FrameKind::kCancel));
+  return (kind >= static_cast<uint8_t>(FrameKind::kHello) && kind <= static_cast<uint8_t>(FrameKind::kNeed)) ||
+         (kind >= static_cast<uint8_t>(FrameKind::kOpen) && kind <= static_cast<uint8_t>(FrameKind::kBlob));
 }
 
 absl::StatusOr<Frame> DecodeBody(std::string_view body) {

@@ -23,25 +23,34 @@
 
 namespace potluck {
 
-inline constexpr uint64_t kExecutorProtocolVersion = 2;
-// Of everything after the length. A round's payload is at most 1 MiB, a slice's at most 4 MiB.
+inline constexpr uint64_t kExecutorProtocolVersion = 3;
+// Of everything after the length. A round's payload is at most 1 MiB; slices beyond kMaxInlineSliceBytes go as files.
 inline constexpr size_t kMaxFrameBytes = size_t{8} << 20;
 // What `text` and `bytes` may have together.
 inline constexpr size_t kMaxFramePayload = kMaxFrameBytes - 64;
+// A result up to this size is in its kSlice; a larger one is in a file in the scratch folder, which the parent takes.
+inline constexpr size_t kMaxInlineSliceBytes = size_t{256} << 10;
 
 enum class FrameKind : uint8_t {
   // From the child.
   kHello = 1,    // number: its protocol version. The first frame.
-  kReady = 2,    // text: why the self-test failed, empty when it passed; seconds: how long it took.
-  kSlice = 3,    // lease, interval, seconds: the device's time, bytes: the partial result.
+  kReady = 2,    // text: why the self-test failed, empty when it passed; seconds: how long it took; bytes: what the
+                 // device's numerics class has besides what the worker knows of it, may be empty.
+  kSlice = 3,    // lease, interval, seconds: the device's time, bytes: the partial result; or bytes empty and text: the
+                 // path of a file with it, which is the parent's from then on.
   kShrunk = 4,   // lease, number: the end asked for, interval.end: the end that holds. Before the run's kRunOver.
   kRunOver = 5,  // lease; text: why it failed, empty when it reached its end or obeyed a cancel.
   kError = 6,    // text: why the child gives up. The last frame.
-  // From the parent. kShrink and kCancel of a run that is over are ignored.
-  kOpen = 16,    // text: workload, bytes: the round's payload. Replaces the open round; a failure fails the next run.
-  kRun = 17,     // lease, interval, text: the implementation to compute by, empty: the device's default.
+  kNeed = 7,     // lease: the run's, bytes: digests of blobs, 32 bytes each, at most kMaxFramePayload in all. number 0:
+                 // one, which the run waits for, answered by kBlob; 1: wanted soon, in this order, not answered.
+  // From the parent. kShrink, kCancel and kBlob of a run that is over are ignored.
+  kOpen = 16,  // text: workload, bytes: the round's payload, then the digests of its bulk data, 32 bytes each; number:
+               // how many. Replaces the open round; a failure fails the next run.
+  kRun = 17,   // lease, interval, text: the implementation to compute by, empty: the device's default.
   kShrink = 18,  // lease, number: the new end.
-  kCancel = 19,  // lease.
+  kCancel = 19,  // lease. What the run waits for will not come.
+  kBlob = 20,    // lease, bytes: the digest; number 0: text is the path of a file with the blob, there until another
+                 // round is opened; 1: text says why it cannot be had.
 };
 
 struct Frame {

@@ -26,16 +26,6 @@ absl::StatusOr<std::string> NewId() {
   return absl::BytesToHexString(bytes);
 }
 
-std::string CacheDirectory() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
-    return absl::StrCat(cache, "/potluck");
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
-    mkdir(absl::StrCat(home, "/.cache").c_str(), 0700);
-    return absl::StrCat(home, "/.cache/potluck");
-  }
-  return "";
-}
-
 // What the locked file says, after writing a new id if it says nothing sensible.
 absl::StatusOr<std::string> IdIn(int file) {
   std::string id(2 * kIdBytes, '\0');
@@ -52,9 +42,20 @@ absl::StatusOr<std::string> IdIn(int file) {
 
 }  // namespace
 
+std::string CacheDirectory() {
+  std::string directory;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/') {
+    directory = absl::StrCat(cache, "/potluck");
+  } else if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
+    mkdir(absl::StrCat(home, "/.cache").c_str(), 0700);
+    directory = absl::StrCat(home, "/.cache/potluck");
+  }
+  if (!directory.empty()) mkdir(directory.c_str(), 0700);
+  return directory;
+}
+
 absl::StatusOr<Installation> Installation::Take() {
   const std::string directory = CacheDirectory();
-  if (!directory.empty()) mkdir(directory.c_str(), 0700);
   for (int i = 0; !directory.empty() && i < kMostWorkersAMachine; ++i) {
     const std::string path = absl::StrCat(directory, "/installation-", i);
     const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -8,6 +8,10 @@
 
 namespace potluck {
 
+// This user's folder for what Potluck keeps, made if there is none: $XDG_CACHE_HOME/potluck or ~/.cache/potluck. Empty:
+// there is no home.
+std::string CacheDirectory();
+
 class Installation {
  public:
   // Takes the first id that no running process holds, making a new one if there is none. Where nothing can be kept (no

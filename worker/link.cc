@@ -43,7 +43,7 @@ v1::JoinRequest ToWire(const Hello& hello) {
 }  // namespace
 
 struct Link::Call {
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<const Line> line;
   grpc::ClientContext context;
   v1::JoinRequest join_request;
   v1::JoinReply join_reply;
@@ -61,8 +61,7 @@ Link::~Link() {
 }
 
 void Link::Reconnect() {
-  stub_.reset();
-  connection_.reset();
+  line_.reset();
   next_address_ = (next_address_ + 1) % join_.addresses.size();
 }
 
@@ -70,15 +69,18 @@ std::string Link::address() const { return join_.addresses[next_address_]; }
 
 absl::StatusOr<Link::Call*> Link::Prepare(absl::Duration deadline) {
   ForgetFinishedCalls();
-  if (!stub_) {
+  if (line_ == nullptr) {
     absl::StatusOr<Connection> connection = Connect(join_, {.address = next_address_});
     if (!connection.ok()) return connection.status();
-    connection_ = std::make_shared<Connection>(*std::move(connection));
-    stub_ = v1::Workers::NewStub(connection_->channel);
+    auto line = std::make_shared<Line>();
+    line->connection = *std::move(connection);
+    line->stub = v1::Workers::NewStub(line->connection.channel);
+    line->token = join_.token;
+    line_ = std::move(line);
   }
   Call& call = *calls_.emplace_back(std::make_unique<Call>());
-  call.connection = connection_;
-  Authorize(call.context, join_.token);
+  call.line = line_;
+  Authorize(call.context, line_->token);
   call.context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
   MutexLock lock(&mutex_);
   ++in_flight_;
@@ -106,22 +108,22 @@ void Link::Join(const Hello& hello, Joined done) {
   if (!prepared.ok()) return done(prepared.status(), {});
   Call* const call = *prepared;
   call->join_request = ToWire(hello);
-  stub_->async()->Join(&call->context, &call->join_request, &call->join_reply,
-                       [this, call, done = std::move(done)](const grpc::Status& status) {
-                         Welcome welcome;
-                         absl::Status outcome;
-                         const v1::JoinReply& reply = call->join_reply;
-                         if (!status.ok()) {
-                           outcome = Explain(*call->connection, status);
-                         } else if (!reply.has_joined()) {
-                           outcome = RefusalStatus(reply.refused());
-                         } else {
-                           welcome.session = SessionId{reply.joined().session()};
-                           welcome.longest_hold = absl::Milliseconds(reply.joined().longest_hold_ms());
-                         }
-                         done(outcome, welcome);
-                         CallOver(*call);
-                       });
+  line_->stub->async()->Join(&call->context, &call->join_request, &call->join_reply,
+                             [this, call, done = std::move(done)](const grpc::Status& status) {
+                               Welcome welcome;
+                               absl::Status outcome;
+                               const v1::JoinReply& reply = call->join_reply;
+                               if (!status.ok()) {
+                                 outcome = Explain(call->line->connection, status);
+                               } else if (!reply.has_joined()) {
+                                 outcome = RefusalStatus(reply.refused());
+                               } else {
+                                 welcome.session = SessionId{reply.joined().session()};
+                                 welcome.longest_hold = absl::Milliseconds(reply.joined().longest_hold_ms());
+                               }
+                               done(outcome, welcome);
+                               CallOver(*call);
+                             });
 }
 
 void Link::Exchange(const ExchangeRequest& request, absl::Duration deadline, Exchanged done) {
@@ -129,18 +131,18 @@ void Link::Exchange(const ExchangeRequest& request, absl::Duration deadline, Exc
   if (!prepared.ok()) return done(prepared.status(), {});
   Call* const call = *prepared;
   call->exchange_request = potluck::ToWire(request);
-  stub_->async()->Exchange(&call->context, &call->exchange_request, &call->exchange_reply,
-                           [this, call, done = std::move(done)](const grpc::Status& status) {
-                             if (!status.ok()) {
-                               done(Explain(*call->connection, status), {});
-                             } else if (absl::StatusOr<ExchangeReply> reply = FromWire(call->exchange_reply);
-                                        reply.ok()) {
-                               done(absl::OkStatus(), *reply);
-                             } else {
-                               done(reply.status(), {});
-                             }
-                             CallOver(*call);
-                           });
+  line_->stub->async()->Exchange(&call->context, &call->exchange_request, &call->exchange_reply,
+                                 [this, call, done = std::move(done)](const grpc::Status& status) {
+                                   if (!status.ok()) {
+                                     done(Explain(call->line->connection, status), {});
+                                   } else if (absl::StatusOr<ExchangeReply> reply = FromWire(call->exchange_reply);
+                                              reply.ok()) {
+                                     done(absl::OkStatus(), *reply);
+                                   } else {
+                                     done(reply.status(), {});
+                                   }
+                                   CallOver(*call);
+                                 });
 }
 
 void Link::Cancel() {

@@ -32,6 +32,14 @@ struct Welcome {
   absl::Duration longest_hold;
 };
 
+// One connection, for whoever makes calls over it. Immutable; its parts are thread-safe. The last reference must not be
+// given up on one of gRPC's threads, which cannot destroy a channel.
+struct Line {
+  Connection connection;
+  std::unique_ptr<v1::Workers::Stub> stub;
+  std::string token;
+};
+
 class Link {
  public:
   // FailedPrecondition: no protocol version in common. PermissionDenied, Unauthenticated: not wanted here.
@@ -44,6 +52,8 @@ class Link {
 
   // Drops the connection; the next call makes a new one, to the next address, resolved anew.
   void Reconnect();
+  // The connection that the last call was made over; null before the first.
+  std::shared_ptr<const Line> line() const { return line_; }
   // Where the calls go.
   std::string address() const;
 
@@ -62,8 +72,7 @@ class Link {
 
   const JoinString join_;
   size_t next_address_ = 0;
-  std::shared_ptr<Connection> connection_;
-  std::unique_ptr<v1::Workers::Stub> stub_;
+  std::shared_ptr<const Line> line_;
   std::list<std::unique_ptr<Call>> calls_;  // The latest is the last.
   Mutex mutex_;
   CondVar changed_;

@@ -1,6 +1,7 @@
 #include "worker/session.h"
 
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/sha256.h"
+#include "worker/installation.h"
 
 namespace potluck {
 namespace {
@@ -21,6 +23,8 @@ constexpr absl::Duration kLeaveBefore = absl::Seconds(30);
 // An executor that died so often without a slice in between gives its leases back.
 constexpr int kDeathsUntilGivenBack = 3;
 constexpr absl::Duration kCpuSilenceLimit = absl::Hours(12);
+// What an executor calls the kernels that need no library.
+constexpr char kPortableClass[] = "reference";
 
 std::string Platform() {
   utsname name{};
@@ -35,6 +39,15 @@ void Session::Slot::OnReady(const ExecutorReady& ready) {
   session_.Post([this, ready] {
     is_tested_ = true;
     self_test_ = std::string(ready.self_test.message());
+    if (self_test_.empty()) {
+      if (!backend_class_) backend_class_ = ready.backend_class;
+      if (*backend_class_ != ready.backend_class) {
+        // It has told the coordinator otherwise, and its results would be compared with those of others.
+        self_test_ = absl::StrCat("it computes by ", ready.backend_class, " now, and by ", *backend_class_,
+                                  " when this worker was started; restart the worker");
+        session_.Say(absl::StrCat(device_.name, ": ", self_test_));
+      }
+    }
     session_.book_.SetUsable(index_, self_test_.empty());
   });
 }
@@ -47,25 +60,62 @@ void Session::Slot::OnSlice(LeaseId lease, Interval interval, std::string payloa
   slice.busy_seconds = busy_seconds;
   slice.digest = Sha256(payload);
   slice.payload = std::move(payload);
-  session_.Post([this, slice = std::move(slice)]() mutable {
+  TakeSlice(std::move(slice), nullptr);
+}
+
+void Session::Slot::OnLargeSlice(LeaseId lease, Interval interval, std::shared_ptr<const ResultFile> payload,
+                                 double busy_seconds) {
+  ReportedSlice slice;
+  slice.interval = interval;
+  slice.lease = lease;
+  slice.slot = index_;
+  slice.busy_seconds = busy_seconds;
+  TakeSlice(std::move(slice), std::move(payload));
+}
+
+void Session::Slot::TakeSlice(ReportedSlice slice, std::shared_ptr<const ResultFile> result) {
+  session_.Post([this, slice = std::move(slice), result = std::move(result)]() mutable {
     slice.round = round_;
     deaths_ = 0;
+    leases_gone_ = 0;
+    last_failure_.clear();
     failures_.Reset();
-    session_.book_.SliceDone(std::move(slice));
+    session_.book_.SliceDone(std::move(slice), std::move(result));
+  });
+}
+
+void Session::Slot::OnNeed(LeaseId lease, const std::string& digest) {
+  session_.Post([this, lease, digest] {
+    if (running_ != lease) return;
+    const RoundInfo* const round = session_.book_.FindRound(round_);
+    const bool is_bulk =
+        round != nullptr && std::find(round->bulk.begin(), round->bulk.end(), digest) != round->bulk.end();
+    session_.transfers_->Fetch(lease, digest, is_bulk);
+  });
+}
+
+void Session::Slot::OnNeedSoon(LeaseId lease, std::vector<std::string> digests) {
+  session_.Post([this, lease, digests = std::move(digests)] {
+    if (running_ == lease && !session_.book_.draining()) session_.transfers_->Prefetch(digests);
   });
 }
 
 void Session::Slot::OnRunOver(LeaseId lease, const absl::Status& status) {
   session_.Post([this, lease, status] {
     running_.reset();
+    session_.transfers_->ForgetFetches(lease);
     session_.book_.RunOver(lease);
-    if (!status.ok() && !absl::IsCancelled(status) && !absl::IsAborted(status)) {
-      // It would fail with the next lease too: others shall have the work, and this device another try later.
-      session_.book_.SetUsable(index_, false);
-      usable_at_ = MonotonicNow() + failures_.Next(session_.random_);
-      session_.Say(absl::StrCat(device_.name, ": ", std::string(status.message())));
-    }
+    // It would fail with the next lease too: others shall have the work, and this device another try later.
+    if (!status.ok() && !absl::IsCancelled(status) && !absl::IsAborted(status)) BackOffAfter(status);
   });
+}
+
+void Session::Slot::BackOffAfter(const absl::Status& failure) {
+  session_.book_.SetUsable(index_, false);
+  usable_at_ = MonotonicNow() + failures_.Next(session_.random_);
+  if (last_failure_ == failure.message()) return;
+  last_failure_ = std::string(failure.message());
+  session_.Say(absl::StrCat(device_.name, ": ", last_failure_));
 }
 
 void Session::Slot::OnShrunk(LeaseId lease, uint64_t asked, uint64_t end) {
@@ -126,19 +176,36 @@ void Session::End(WorkerEnd end, std::string message) {
 }
 
 WorkerEnd Session::Run(std::string& message) {
+  OpenFolders();
   link_ = std::make_unique<Link>(options_.join);
+  transfers_ = std::make_unique<Transfers>(
+      TransferOptions{absl::StrCat(cache_, "/blobs"), options_.cache_bytes, scratch_.path()}, *this);
   if (StartExecutors()) {
     while (!end_) {
       KeepBusy();
+      SteerTransfers();
       Converse();
       if (IsFinished()) End(WorkerEnd::kDrained, "left the table; all that was computed is handed in");
       if (!end_) WaitForEvents(NextDeadline());
     }
   }
+  transfers_.reset();
   link_.reset();
   for (auto& slot : slots_) slot->executor_.reset();
   message = end_message_;
   return *end_;
+}
+
+void Session::OpenFolders() {
+  cache_ = options_.cache.empty() ? CacheDirectory() : options_.cache;
+  // Without a home, as service accounts are: what is kept lasts as long as that folder does.
+  if (cache_.empty()) cache_ = absl::StrCat("/tmp/potluck-", getuid());
+  absl::StatusOr<Scratch> scratch = Scratch::Create(absl::StrCat(cache_, "/scratch"));
+  if (scratch.ok()) {
+    scratch_ = *std::move(scratch);
+  } else {
+    Say(absl::StrCat("jobs with large data cannot be worked on: ", std::string(scratch.status().message())));
+  }
 }
 
 bool Session::StartExecutors() {
@@ -146,6 +213,7 @@ bool Session::StartExecutors() {
     ExecutorOptions options;
     if (!options_.program.empty()) options.program = options_.program;
     options.device = slot->device_;
+    options.scratch = scratch_.path();
     options.slice_seconds = options_.slice_seconds;
     options.when_idle = options_.when_idle;
     // A CPU does not hang as a driver does, and one index of a large board may take it hours.
@@ -164,6 +232,10 @@ bool Session::StartExecutors() {
   for (const auto& slot : slots_) {
     has_device = has_device || slot->self_test_.empty();
     if (!slot->self_test_.empty()) Say(absl::StrCat(slot->device_.name, " failed its self-test: ", slot->self_test_));
+    if (slot->backend_class_ == kPortableClass) {
+      Say(absl::StrCat("networks are trained by the portable kernels, which are slow: ", slot->device_.onednn_plugin,
+                       " cannot be used"));
+    }
   }
   if (!has_device)
     End(WorkerEnd::kNoDevice, "no device of this machine passed its self-test, so there is nothing to compute on");
@@ -176,24 +248,34 @@ void Session::KeepBusy() {
       slot->usable_at_ = absl::InfiniteFuture();
       book_.SetUsable(slot->index_, slot->self_test_.empty());
     }
-    if (slot->running_ || !slot->self_test_.empty()) continue;
-    const std::optional<LeaseBook::Lease> lease = book_.NextToStart(slot->index_);
-    if (!lease) continue;
-    const RoundInfo* round = book_.FindRound(lease->round);
-    if (round == nullptr) {
-      book_.RunOver(lease->id);  // Cannot be computed without its payload: handed back.
-      continue;
-    }
-    book_.Started(lease->id);
-    slot->running_ = lease->id;
-    slot->round_ = lease->round;
-    slot->executor_->Run(lease->id, lease->round, round->workload, round->payload, {lease->next, lease->end},
-                         lease->implementation);
+    if (!slot->running_ && slot->self_test_.empty()) StartRun(*slot);
   }
   if (!book_.leases().empty()) busy_at_ = MonotonicNow();
   if (book_.draining()) return;
   if (MonotonicNow() - busy_at_ > options_.exit_when_idle) StartDraining("there was no work for a while");
   if (MonotonicNow() - started_ > options_.ends_in - kLeaveBefore) StartDraining("this session is about to end");
+}
+
+void Session::StartRun(Slot& slot) {
+  const std::optional<LeaseBook::Lease> lease = book_.NextToStart(slot.index_);
+  if (!lease) return;
+  const RoundInfo* round = book_.FindRound(lease->round);
+  if (round == nullptr) {
+    book_.RunOver(lease->id);  // Cannot be computed without its payload: handed back.
+    return;
+  }
+  book_.Started(lease->id);
+  slot.running_ = lease->id;
+  slot.round_ = lease->round;
+  slot.executor_->Run(lease->id, *round, {lease->next, lease->end}, lease->implementation);
+  transfers_->LeaseBegins();
+}
+
+Session::Slot* Session::SlotThatRuns(LeaseId lease) {
+  for (auto& slot : slots_) {
+    if (slot->running_ == lease) return slot.get();
+  }
+  return nullptr;
 }
 
 bool Session::IsFinished() const { return book_.draining() && book_.IsSettled() && !book_.HasNews() && !request_; }
@@ -202,6 +284,7 @@ void Session::StartDraining(const std::string& why) {
   if (book_.draining()) return;
   Say(absl::StrCat("leaving (", why, "): finishing what is being computed"));
   book_.StartDraining();
+  rounds_known_.clear();  // Nothing is wanted soon any more.
   if (is_lost_) drain_deadline_ = MonotonicNow() + kDrainPatience;
   for (auto& slot : slots_) {
     if (slot->running_) slot->executor_->Shrink(*slot->running_, 0);

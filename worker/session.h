@@ -1,7 +1,7 @@
 // The worker's loop: keeps the conversation going and the executors busy.
 //
 // One thread runs Run and owns everything; executors, gRPC and the outside only post events to it. Thread-safe for
-// Post, Drain and StopNow.
+// Post, Drain and StopNow. So do transfers.
 #pragma once
 
 #include <deque>
@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@
 #include "worker/executor.h"
 #include "worker/lease_book.h"
 #include "worker/link.h"
+#include "worker/scratch.h"
+#include "worker/transfers.h"
 #include "worker/worker.h"
 
 namespace potluck {
@@ -28,11 +31,11 @@ inline constexpr absl::Duration kDrainingInterval = absl::Seconds(1);
 // A draining worker gives up a coordinator that it cannot reach after this.
 inline constexpr absl::Duration kDrainPatience = absl::Seconds(20);
 
-class Session {
+class Session : public TransferEvents {
  public:
   // `devices` are those to use; `installation` names this worker.
   Session(const WorkerOptions& options, std::string installation, std::vector<DeviceSpec> devices);
-  ~Session();
+  ~Session() override;
 
   WorkerEnd Run(std::string& message);
   void Drain();
@@ -46,9 +49,16 @@ class Session {
         : session_(session), index_(index), device_(std::move(device)) {}
     void OnReady(const ExecutorReady& ready) override;
     void OnSlice(LeaseId lease, Interval interval, std::string payload, double busy_seconds) override;
+    void OnLargeSlice(LeaseId lease, Interval interval, std::shared_ptr<const ResultFile> payload,
+                      double busy_seconds) override;
+    void OnNeed(LeaseId lease, const std::string& digest) override;
+    void OnNeedSoon(LeaseId lease, std::vector<std::string> digests) override;
     void OnRunOver(LeaseId lease, const absl::Status& status) override;
     void OnShrunk(LeaseId lease, uint64_t asked, uint64_t end) override;
     void OnDied(const absl::Status& status, absl::Duration restart_in) override;
+    void TakeSlice(ReportedSlice slice, std::shared_ptr<const ResultFile> result);
+    // The loop's: leaves the device alone for a while.
+    void BackOffAfter(const absl::Status& failure);
 
     Session& session_;
     const uint32_t index_;
@@ -56,10 +66,13 @@ class Session {
     std::unique_ptr<Executor> executor_;
     // The loop's:
     bool is_tested_ = false;
-    std::string self_test_;  // The sentence, when it failed.
+    std::string self_test_;                     // The sentence, when it failed.
+    std::optional<std::string> backend_class_;  // What the executor adds to the numerics class.
     std::optional<LeaseId> running_;
-    RoundKey round_;  // Of what runs.
-    int deaths_ = 0;  // Since the last slice.
+    RoundKey round_;            // Of what runs.
+    int deaths_ = 0;            // Since the last slice.
+    int leases_gone_ = 0;       // Since the last slice: found out while a blob was fetched.
+    std::string last_failure_;  // Said already.
     BackOff failures_{absl::Seconds(1), absl::Minutes(1)};
     absl::Time usable_at_ = absl::InfiniteFuture();  // After a failure: when it is tried again.
   };
@@ -73,8 +86,16 @@ class Session {
     if (options_.say) options_.say(sentence);
   }
 
+  void OpenFolders();
   bool StartExecutors();
   void KeepBusy();
+  void StartRun(Slot& slot);
+  Slot* SlotThatRuns(LeaseId lease);
+  // Bulk data: of which rounds they are in use, and what is owed next.
+  void SteerTransfers();
+  void OnFetched(LeaseId lease, const std::string& digest, const absl::StatusOr<std::string>& path) override;
+  void OnHandedOver(LeaseId lease, Interval interval, const absl::StatusOr<std::string>& digest) override;
+  void StopTransfers();
   void Converse();
   // When the next call is due, news or not.
   absl::Time NextCall() const;
@@ -99,6 +120,12 @@ class Session {
   // The loop's own.
   LeaseBook book_;
   std::unique_ptr<Link> link_;
+  std::string cache_;  // The folder.
+  Scratch scratch_;
+  std::unique_ptr<Transfers> transfers_;
+  bool is_transferring_ = false;  // The coordinator knows this session's leases.
+  std::set<RoundKey> rounds_in_use_, rounds_known_;
+  std::string last_refusal_;  // Of a result that was handed over, said already.
   Talk talk_ = Talk::kWaiting;
   absl::Time next_try_ = absl::InfinitePast();
   BackOff back_off_;

@@ -2,6 +2,7 @@
 // is lost. `potluck join` runs one.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -24,6 +25,8 @@ struct WorkerOptions {
   bool metered = false;
   absl::Duration ends_in = absl::InfiniteDuration();         // When this session is known to end.
   absl::Duration exit_when_idle = absl::InfiniteDuration();  // Leaves after so long without work.
+  std::string cache;                         // The folder for blobs; empty: in this user's cache directory.
+  uint64_t cache_bytes = uint64_t{4} << 30;  // What is kept of them.
   double slice_seconds = 2.0;
   std::string program;  // The potluck binary, for executors; empty: this process's own.
   // One sentence each, for people; called from any thread.
