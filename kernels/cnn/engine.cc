@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "kernels/cnn/dyadic.h"
 #include "kernels/workload/parallel.h"
 
 namespace potluck::cnn {
@@ -44,23 +45,6 @@ bool AllFinite(const float* values, uint64_t count) {
 uint64_t BlockEnd(uint64_t begin, int level, uint64_t size) { return std::min(begin + (uint64_t{1} << level), size); }
 
 }  // namespace
-
-std::vector<Interval> DyadicBlocks(Interval interval, uint64_t size) {
-  std::vector<Interval> blocks;
-  uint64_t begin = interval.begin;
-  while (begin < interval.end) {
-    uint64_t end = begin + 1;
-    for (int level = 1; level < 63 && begin % (uint64_t{1} << level) == 0; ++level) {
-      const uint64_t wider = BlockEnd(begin, level, size);
-      if (wider > interval.end) break;
-      end = wider;
-      if (begin + (uint64_t{1} << level) >= size) break;
-    }
-    blocks.push_back({begin, end});
-    begin = end;
-  }
-  return blocks;
-}
 
 struct Engine::Lane {
   std::unique_ptr<Context> context;

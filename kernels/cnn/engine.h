@@ -47,9 +47,6 @@ struct BlockSum {
 };
 using BlockSink = std::function<Status(const BlockSum&)>;
 
-// The fewest blocks [k 2^j, min((k+1) 2^j, size)) that make up `interval`, ascending. `interval` lies in [0, size).
-std::vector<Interval> DyadicBlocks(Interval interval, uint64_t size);
-
 class Engine {
  public:
   // `model` is the backend's. Contexts are made when they are first needed.
@@ -62,9 +59,9 @@ class Engine {
   int threads() const { return threads_; }
   uint32_t micro_shard() const { return micro_shard_; }
 
-  // The gradients of `shards`, an interval of [0, Shards(batch)), one sum a block of DyadicBlocks, given to `sink` in
-  // ascending order by the calling thread. `cancelled`, if there is one, is asked between micro-shards, from any
-  // thread; if it says yes, the call ends with a status and the sink is not called. Fails with what the source, the
+  // The gradients of `shards`, an interval of [0, Shards(batch)), one sum a block of DyadicBlocks (dyadic.h), given to
+  // `sink` in ascending order by the calling thread. `cancelled`, if there is one, is asked between micro-shards, from
+  // any thread; if it says yes, the call ends with a status and the sink is not called. Fails with what the source, the
   // backend or the sink says.
   Status Gradient(const PreparedParameters& parameters, SampleSource& source, const Batch& batch, Interval shards,
                   const BlockSink& sink, const std::function<bool()>& cancelled = {});

@@ -69,7 +69,7 @@ class CnnRunner final : public Runner {
 
   Status RunShards(Interval interval, const Slices& slices);
   Status ComputeShards(Interval claimed, const Slices& slices);
-  Status Compute(Interval shards, const Slices& slices, std::vector<Part>& results);
+  Status ComputeBlocks(Interval shards, const Slices& slices, uint64_t& reported);
   std::string ResultOf(const BlockSum& sum);
   // Of a round of micro-shards.
   uint32_t Shard() const { return IsGradient() ? spec_.micro_shard : kEvaluationShard; }
@@ -209,52 +209,52 @@ Status CnnRunner::RunShards(Interval interval, const Slices& slices) {
 }
 
 Status CnnRunner::ComputeShards(Interval claimed, const Slices& slices) {
-  const double start = Seconds();
-  std::vector<Part> results;
-  Status status = Compute(claimed, slices, results);
-  if (SaysDiverged(status)) {
-    // Which blocks it is: a mark stands for its own block alone.
-    results.clear();
-    for (const Interval block : DyadicBlocks(claimed, Size())) {
-      status = Compute(block, slices, results);
-      if (SaysDiverged(status)) results.push_back({block, DivergedMark(SamplesOf(block))});
-      if (!status.ok() && !SaysDiverged(status)) return status;
+  uint64_t reported = claimed.begin;
+  Status status = ComputeBlocks(claimed, slices, reported);
+  if (!SaysDiverged(status)) return status;
+  // Which blocks it is: a mark stands for its own block alone.
+  for (const Interval block : DyadicBlocks({reported, claimed.end}, Size())) {
+    const double start = Seconds();
+    status = ComputeBlocks(block, slices, reported);
+    if (SaysDiverged(status)) {
+      slices.sink(block, DivergedMark(SamplesOf(block)), Seconds() - start);
+    } else if (!status.ok()) {
+      return status;
     }
-    status = {};
-  }
-  if (!status.ok()) return status;
-  const double a_sample = (Seconds() - start) / static_cast<double>(SamplesOf(claimed));
-  for (const Part& result : results) {
-    slices.sink(result.interval, result.payload, a_sample * static_cast<double>(SamplesOf(result.interval)));
   }
   return {};
 }
 
-// The results of the blocks of `shards`, appended.
-Status CnnRunner::Compute(Interval shards, const Slices& slices, std::vector<Part>& results) {
+// Reports the blocks of `shards`, ascending; `reported` is the end of the last one.
+Status CnnRunner::ComputeBlocks(Interval shards, const Slices& slices, uint64_t& reported) {
   const Batch batch{round_.samples, spec_.seed, static_cast<uint32_t>(round_.step)};
-  const auto keep = [&](const BlockSum& sum) {
-    results.push_back({sum.shards, ResultOf(sum)});
+  const double start = Seconds();
+  double a_sample = 0;
+  // All is computed when the first block comes.
+  const auto report = [&](const BlockSum& sum) {
+    if (a_sample == 0) a_sample = (Seconds() - start) / static_cast<double>(SamplesOf(shards));
+    const std::string result = ResultOf(sum);
+    slices.sink(sum.shards, result, a_sample * static_cast<double>(SamplesOf(sum.shards)));
+    reported = sum.shards.end;
     return Status();
   };
   if (IsGradient()) {
     TrainingSource source(*train_, samples_, spec_.shift, round_.position);
-    return network_.gradients->Gradient(parameters_.prepared(), source, batch, shards, keep, slices.cancelled);
+    return network_.gradients->Gradient(parameters_.prepared(), source, batch, shards, report, slices.cancelled);
   }
   EvaluationSource source(*test_);
-  return network_.evaluations->Evaluate(parameters_.prepared(), source, batch, shards, keep, slices.cancelled);
+  return network_.evaluations->Evaluate(parameters_.prepared(), source, batch, shards, report, slices.cancelled);
 }
 
 std::string CnnRunner::ResultOf(const BlockSum& sum) {
   std::string result;
+  if (!std::isfinite(sum.tally.loss_sum)) return DivergedMark(SamplesOf(sum.shards));
   if (IsGradient()) {
     const uint64_t count = network_.model.parameter_count;
     result.reserve(4 * count + kTallyBytes);
     result.resize(4 * count);
     network_.backend->FromNative(sum.gradient, FloatsOf(result, count));
-    if (!AllFinite(result.data(), count)) return DivergedMark(SamplesOf(sum.shards));
   }
-  if (!std::isfinite(sum.tally.loss_sum)) return DivergedMark(SamplesOf(sum.shards));
   AppendTally(sum.tally, result);
   return result;
 }

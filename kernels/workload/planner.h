@@ -57,14 +57,14 @@ struct Round {
   std::shared_ptr<const RoundPlan> plan;
   std::string payload;  // What a Runner needs to open the round; at most 1 MiB.
   // What it needs besides and is large: named by their blob digests, read only by those who lack them.
-  std::vector<SharedBytes> bulk;
+  std::vector<SharedBytes> bulk = {};
   // A slice's payload has at most so many bytes. More than 1 MiB only in volatile rounds.
   uint64_t max_result_bytes = uint64_t{1} << 20;
   // Whether every device computes the same bytes. If not, only those of one numerics class do, so that results are
   // compared within a class only.
   bool is_exact = true;
   // Only slots of this numerics class may compute it; empty: any.
-  std::string numerics_class;
+  std::string numerics_class = {};
 };
 
 // The partial result of an interval.
@@ -97,8 +97,8 @@ class Planner {
   virtual void ResetRound() = 0;
   // The state at the opening of the current round (asked for between the last merge of a round and NextRound: of the
   // next one; once NextRound has said that the job is complete: the final one, from which NextRound says so again), to
-  // be given in one piece to a new Planner's Restore, which then re-opens it with NextRound. That of a volatile round may
-  // be large; its parts stay as they are although the planner goes on.
+  // be given in one piece to a new Planner's Restore, which then re-opens it with NextRound. That of a volatile round
+  // may be large; its parts stay as they are although the planner goes on.
   virtual std::vector<SharedBytes> State() const = 0;
   virtual Status Restore(std::string_view state) = 0;
   // Running result, for progress; after the last round, the final result. Bytes of the workload's own.

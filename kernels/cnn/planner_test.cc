@@ -1,0 +1,3 @@
+#include "kernels/cnn/planner.h"
+
+#include <gtest/gtest.h>

@@ -1,0 +1,3 @@
+#include "kernels/cnn/runner.h"
+
+#include <gtest/gtest.h>
