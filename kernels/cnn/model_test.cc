@@ -9,6 +9,7 @@
 
 #include "kernels/cnn/philox_row.h"
 #include "kernels/cnn/random.h"
+#include "kernels/cpu/dispatch.h"
 
 namespace potluck::cnn {
 namespace {
@@ -164,6 +165,22 @@ TEST(RandomTest, PhiloxGivesItsKnownAnswers) {
             (std::vector<uint32_t>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(words(0x299f31d0a4093822, 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344),
             (std::vector<uint32_t>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(RandomTest, EveryCodePathFillsTheSameRow) {
+  constexpr uint64_t kCounters = 16 * 37;
+  std::vector<uint32_t> wanted(4 * kCounters), words(4 * kCounters);
+  EXPECT_EQ(PhiloxGroupsScalar(77, 5, kCounters + 3, 1, 2, 3, wanted.data()), kCounters);
+#if defined(__x86_64__)
+  for (const Dispatch dispatch : SupportedDispatches()) {
+    PhiloxGroups* const groups = dispatch == Dispatch::kAvx512 ? PhiloxGroupsAvx512
+                                 : dispatch == Dispatch::kAvx2 ? PhiloxGroupsAvx2
+                                                               : PhiloxGroupsScalar;
+    words.assign(words.size(), 0);
+    EXPECT_EQ(groups(77, 5, kCounters + 3, 1, 2, 3, words.data()), kCounters);
+    EXPECT_EQ(words, wanted) << ToString(dispatch);
+  }
+#endif
 }
 
 TEST(RandomTest, ARowIsTheSameAsItsCountersOneByOne) {
