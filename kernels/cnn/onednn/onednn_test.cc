@@ -134,7 +134,15 @@ double Largest(const float* values, size_t count) {
 }
 
 // Errors of sums of `depth` random terms grow with its root; Winograd's transforms make them some ten times as large.
-double Tolerance(double depth, double rounding) { return 16 * rounding * std::sqrt(depth) + 64 * rounding; }
+// What bfloat16 rounds off each factor, at most 2^-9 of it, is far more than that.
+double Tolerance(double depth, Precision precision) {
+  constexpr double kRounding = 6e-8;
+  return kRounding * (16 * std::sqrt(depth) + 64) + (precision == Precision::kBf16 ? 0.02 : 0);
+}
+
+// Of gradients that jump, the root of the sum of squares: where one of some 50 units of a dense layer switches, all
+// gradients before it change by a tenth.
+double JumpTolerance(Precision precision) { return precision == Precision::kBf16 ? 0.4 : 0.02; }
 
 void ExpectNear(const std::vector<float>& found, const std::vector<float>& right, double tolerance, const char* what) {
   ASSERT_EQ(found.size(), right.size());
@@ -147,13 +155,13 @@ void ExpectNear(const std::vector<float>& found, const std::vector<float>& right
 }
 
 void ExpectGradientsAgree(const Case& tested, const Model& model, const Outcome& found, const Outcome& right,
-                          uint32_t samples, double rounding) {
+                          uint32_t samples, Precision precision) {
   for (size_t p = 0; p < model.parameters.size(); ++p) {
     const Parameter& parameter = model.parameters[p];
     const float* const a = found.gradient.data() + parameter.offset;
     const float* const b = right.gradient.data() + parameter.offset;
     const double scale = Largest(b, parameter.size);
-    const double tolerance = Tolerance(double{samples} * 1000, rounding);
+    const double tolerance = Tolerance(1000.0 * samples, precision);
     double error = 0, norm = 0;
     for (uint64_t i = 0; i < parameter.size; ++i) {
       const double difference = std::fabs(double{a[i]} - double{b[i]});
@@ -162,7 +170,7 @@ void ExpectGradientsAgree(const Case& tested, const Model& model, const Outcome&
       error += difference * difference;
       norm += double{b[i]} * double{b[i]};
     }
-    ASSERT_TRUE(std::sqrt(error) <= (tested.jumps ? 0.02 : tolerance) * std::sqrt(norm) + 1e-12)
+    ASSERT_TRUE(std::sqrt(error) <= (tested.jumps ? JumpTolerance(precision) : tolerance) * std::sqrt(norm) + 1e-12)
         << tested.name << ", " << parameter.name << ", " << samples << " samples: off by " << std::sqrt(error) << " of "
         << std::sqrt(norm);
   }
@@ -184,7 +192,7 @@ class OnednnTest : public testing::Test {
     return nullptr;
   }
 
-  void ExpectAgreement(Precision precision, const char* vectors, double rounding) {
+  void ExpectAgreement(Precision precision, const char* vectors) {
     for (const Case& tested : Cases()) {
       SCOPED_TRACE(tested.name);
       const Result<Model> model = MakeModel(tested.spec);
@@ -198,11 +206,11 @@ class OnednnTest : public testing::Test {
         const Shard shard(*model, samples, samples);
         const Outcome found = Compute(*backend, *model, shard.input), right = Compute(**reference, *model, shard.input);
         if (HasFailure()) return;
-        const double tolerance = Tolerance(2000, rounding);
+        const double tolerance = Tolerance(2000, precision);
         ExpectNear(found.logits, right.logits, tolerance, "logit");
         EXPECT_NEAR(found.training.loss_sum, right.training.loss_sum, samples * tolerance * 4);
         EXPECT_NEAR(found.inference.loss_sum, right.inference.loss_sum, samples * tolerance * 4);
-        ExpectGradientsAgree(tested, *model, found, right, samples, rounding);
+        ExpectGradientsAgree(tested, *model, found, right, samples, precision);
         if (HasFatalFailure()) return;
       }
     }
@@ -212,9 +220,9 @@ class OnednnTest : public testing::Test {
   std::string message_;
 };
 
-TEST_F(OnednnTest, AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "", 6e-8); }
-TEST_F(OnednnTest, Avx2AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "avx2", 6e-8); }
-TEST_F(OnednnTest, Bf16AgreesWithTheReference) { ExpectAgreement(Precision::kBf16, "", 2e-3); }
+TEST_F(OnednnTest, AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, ""); }
+TEST_F(OnednnTest, Avx2AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "avx2"); }
+TEST_F(OnednnTest, Bf16AgreesWithTheReference) { ExpectAgreement(Precision::kBf16, ""); }
 
 TEST_F(OnednnTest, NativeOrderHoldsEveryParameter) {
   for (const Case& tested : Cases()) {
@@ -242,7 +250,9 @@ TEST_F(OnednnTest, PaddingOfGradientsIsZero) {
     backend->ToNative(ones, native);
     const Outcome outcome = Compute(*backend, *model, Shard(*model, 5, 1).input);
     for (size_t i = 0; i < native.size(); ++i) {
-      if (native[i] == 0) ASSERT_EQ(outcome.native_gradient[i], 0.0f) << tested.name << ", float " << i;
+      if (native[i] == 0) {
+        ASSERT_EQ(outcome.native_gradient[i], 0.0f) << tested.name << ", float " << i;
+      }
     }
   }
 }
@@ -338,9 +348,9 @@ TEST_F(OnednnTest, ParametersThatAreNoNumbersAreNoticed) {
         backend->ToNative(parameters, native);
         const auto prepared = backend->Prepare(native);
         if (!prepared.ok()) continue;
-        const auto context = backend->NewContext(3);
+        const auto context = backend->NewContext(16);  // Dropout hides a unit of some samples, not of all.
         ShardTally tally;
-        const Shard shard(*model, 3, 4);
+        const Shard shard(*model, 16, 4);
         const Status status = (*context)->ForwardBackward(**prepared, shard.input, gradient, tally);
         const bool finite = std::all_of(gradient.begin(), gradient.end(), [](float value) { return std::isfinite(value); });
         EXPECT_FALSE(status.ok() && finite) << parameter.name << " = " << wrong;

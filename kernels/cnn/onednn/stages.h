@@ -81,6 +81,8 @@ class Stage {
   void set_offset(size_t offset) { offset_ = offset; }
   virtual void ToNative(const float* /*model*/, float* /*native*/) const {}
   virtual void FromNative(const float* /*native*/, float* /*model*/) const {}
+  // Whether parameters are finite where a ReLU could hide that they are not; what dense layers have shows in the loss.
+  virtual bool HasFiniteParameters(const float* /*native*/) const { return true; }
   virtual std::unique_ptr<StageWeights> Prepare(const float* /*native*/) const { return nullptr; }
 
   virtual std::unique_ptr<StageState> NewState(uint32_t /*max_samples*/) const { return nullptr; }
@@ -103,6 +105,7 @@ struct Network {
 };
 
 // May throw dnnl::error.
-Network BuildNetwork(const Model& model, const VectorKernels& kernels, const dnnl::engine& engine);
+Network BuildNetwork(const Model& model, const VectorKernels& kernels, const DenseKernels& dense,
+                     const dnnl::engine& engine);
 
 }  // namespace potluck::cnn
