@@ -46,9 +46,7 @@ struct Shared {
   Network network;
 };
 
-Status FromDnnl(const dnnl::error& error) {
-  return Status::Error(std::string("oneDNN failed: ") + error.what() + ".");
-}
+Status FromDnnl(const dnnl::error& error) { return Status::Error(std::string("oneDNN failed: ") + error.what() + "."); }
 
 class OnednnContext final : public Context {
  public:

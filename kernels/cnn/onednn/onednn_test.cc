@@ -24,8 +24,14 @@ constexpr char kPlugin[] = "";
 #endif
 
 Layer Conv(uint32_t filters, uint32_t kernel, uint32_t stride, uint32_t padding, bool relu) {
-  return {.kind = LayerKind::kConv, .name = "", .units = filters, .kernel = kernel, .stride = stride,
-          .padding = padding, .rate = 0, .relu = relu};
+  return {.kind = LayerKind::kConv,
+          .name = "",
+          .units = filters,
+          .kernel = kernel,
+          .stride = stride,
+          .padding = padding,
+          .rate = 0,
+          .relu = relu};
 }
 Layer Pool(uint32_t size, uint32_t stride) {
   return {.kind = LayerKind::kMaxPool, .name = "", .units = 0, .kernel = size, .stride = stride};
@@ -59,15 +65,21 @@ struct Case {
 std::vector<Case> Cases() {
   return {
       {"paper", MnistCnn()},
-      {"smooth", {"smooth", {3, 13, 11}, {Conv(16, 3, 1, 0, false), Conv(32, 3, 1, 1, false), Flatten(), Dense(10, false)}},
+      {"smooth",
+       {"smooth", {3, 13, 11}, {Conv(16, 3, 1, 0, false), Conv(32, 3, 1, 1, false), Flatten(), Dense(10, false)}},
        false},
-      {"padded pool", {"padded-pool", {3, 14, 18}, {Conv(32, 3, 1, 1, true), Conv(16, 3, 1, 1, true), Pool(2, 2),
-                                                   Conv(48, 3, 1, 0, true), Pool(2, 2), Dropout(0.25), Flatten(),
-                                                   Dense(24, true), Dropout(0.5), Dense(7, false)}}},
-      {"other windows", {"other-windows", {1, 23, 20}, {Conv(20, 5, 2, 2, true), Pool(3, 2), Conv(16, 1, 1, 0, true),
-                                                     Dropout(0.1), Conv(32, 3, 1, 2, true), Conv(16, 3, 2, 1, false),
-                                                     Flatten(), Dense(3, false)}}},
-      {"odd pool", {"odd-pool", {16, 9, 9}, {Pool(2, 1), Conv(16, 3, 1, 0, false), Pool(2, 2), Flatten(), Dense(5, false)}}},
+      {"padded pool",
+       {"padded-pool",
+        {3, 14, 18},
+        {Conv(32, 3, 1, 1, true), Conv(16, 3, 1, 1, true), Pool(2, 2), Conv(48, 3, 1, 0, true), Pool(2, 2),
+         Dropout(0.25), Flatten(), Dense(24, true), Dropout(0.5), Dense(7, false)}}},
+      {"other windows",
+       {"other-windows",
+        {1, 23, 20},
+        {Conv(20, 5, 2, 2, true), Pool(3, 2), Conv(16, 1, 1, 0, true), Dropout(0.1), Conv(32, 3, 1, 2, true),
+         Conv(16, 3, 2, 1, false), Flatten(), Dense(3, false)}}},
+      {"odd pool",
+       {"odd-pool", {16, 9, 9}, {Pool(2, 1), Conv(16, 3, 1, 0, false), Pool(2, 2), Flatten(), Dense(5, false)}}},
       {"dense only", {"dense-only", {1, 9, 7}, {Dropout(0.2), Flatten(), Dense(50, false), Dense(12, false)}}, false},
       {"one layer", {"one-layer", {2, 3, 3}, {Flatten(), Dense(2, false)}}, false},
   };
@@ -81,7 +93,9 @@ struct Shard {
 
   Shard(const Model& model, uint32_t samples, uint32_t seed) {
     uint64_t state = seed * 2654435761u + 12345;
-    const auto next = [&state] { return static_cast<uint32_t>((state = state * 6364136223846793005u + 1442695) >> 33); };
+    const auto next = [&state] {
+      return static_cast<uint32_t>((state = state * 6364136223846793005u + 1442695) >> 33);
+    };
     pixels.resize(samples * model.spec.input.size());
     for (uint8_t& pixel : pixels) pixel = next() % 3 == 0 ? 0 : static_cast<uint8_t>(next());
     for (uint32_t i = 0; i < samples; ++i) {
@@ -97,7 +111,8 @@ std::vector<float> Parameters(const Model& model) {
   std::vector<float> parameters = InitialParameters(model, 3);
   for (const Parameter& parameter : model.parameters) {
     if (parameter.fan_in != 0) continue;
-    for (uint64_t i = 0; i < parameter.size; ++i) parameters[parameter.offset + i] = 0.01f * static_cast<float>(i % 7) - 0.02f;
+    for (uint64_t i = 0; i < parameter.size; ++i)
+      parameters[parameter.offset + i] = 0.01f * static_cast<float>(i % 7) - 0.02f;
   }
   return parameters;
 }
@@ -352,7 +367,8 @@ TEST_F(OnednnTest, ParametersThatAreNoNumbersAreNoticed) {
         ShardTally tally;
         const Shard shard(*model, 16, 4);
         const Status status = (*context)->ForwardBackward(**prepared, shard.input, gradient, tally);
-        const bool finite = std::all_of(gradient.begin(), gradient.end(), [](float value) { return std::isfinite(value); });
+        const bool finite =
+            std::all_of(gradient.begin(), gradient.end(), [](float value) { return std::isfinite(value); });
         EXPECT_FALSE(status.ok() && finite) << parameter.name << " = " << wrong;
       }
     }

@@ -89,8 +89,8 @@ class WinogradStage : public Stage {
     for (uint32_t i = 0; i < pass.samples; ++i) {
       if (drops) {
         kernels_.dropout_mask(output_.shape.channels, output_.shape.height * output_.shape.width, pass.input->seed,
-                              pass.input->positions[i], pass.input->step,
-                              Word3(Purpose::kDropout, dropout_->layer), dropout_->keep_below, mine.keep.get());
+                              pass.input->positions[i], pass.input->step, Word3(Purpose::kDropout, dropout_->layer),
+                              dropout_->keep_below, mine.keep.get());
       }
       kernels_.winograd_forward(shape_, input.at(i), static_cast<const Weights*>(weights)->u.get(),
                                 native + offset_ + weights_, drops ? mine.keep.get() : nullptr,
@@ -138,8 +138,12 @@ class ConvolutionStage : public Stage {
 
   ConvolutionStage(const VectorKernels& kernels, const ConvolutionShape& shape, const Parameter& weight,
                    const Boundary& output, const dnnl::engine& engine)
-      : kernels_(kernels), shape_(shape), convolution_(shape, kernels.lanes, engine), first_(weight.offset),
-        weights_(weight.size), padded_weights_(RoundUp(weight.size, kAlignment)) {
+      : kernels_(kernels),
+        shape_(shape),
+        convolution_(shape, kernels.lanes, engine),
+        first_(weight.offset),
+        weights_(weight.size),
+        padded_weights_(RoundUp(weight.size, kAlignment)) {
     output_ = output;
   }
 
@@ -197,9 +201,16 @@ class DenseStage : public Stage {
   };
 
   // `input` is flattened: value (channel, pixel) of it is input channel * pixels + pixel of the model.
-  DenseStage(const VectorKernels& kernels, const DenseKernels& dense, const Boundary& input, uint32_t units, bool relu, const Parameter& weight)
-      : kernels_(kernels), dense_(dense), input_(input), units_(units), padded_units_(static_cast<uint32_t>(RoundUp(units, kAlignment))),
-        relu_(relu), first_(weight.offset), inputs_(weight.size / units) {
+  DenseStage(const VectorKernels& kernels, const DenseKernels& dense, const Boundary& input, uint32_t units, bool relu,
+             const Parameter& weight)
+      : kernels_(kernels),
+        dense_(dense),
+        input_(input),
+        units_(units),
+        padded_units_(static_cast<uint32_t>(RoundUp(units, kAlignment))),
+        relu_(relu),
+        first_(weight.offset),
+        inputs_(weight.size / units) {
     output_ = {{units, 1, 1}, false, padded_units_, padded_units_ + kAlignment};
   }
 
@@ -227,10 +238,10 @@ class DenseStage : public Stage {
     return state;
   }
 
-  void Forward(const Pass& pass, const float* native, const StageWeights* /*weights*/, StageState* state,
-               Rows input, Rows output) const override {
-    dense_.forward(pass.samples, inputs(), padded_units_, input.data, input.stride, native + offset_,
-                           Bias(native), relu_, output.data, output.stride, Scratch(state));
+  void Forward(const Pass& pass, const float* native, const StageWeights* /*weights*/, StageState* state, Rows input,
+               Rows output) const override {
+    dense_.forward(pass.samples, inputs(), padded_units_, input.data, input.stride, native + offset_, Bias(native),
+                   relu_, output.data, output.stride, Scratch(state));
   }
 
   void Backward(const Pass& pass, const float* native, const StageWeights* /*weights*/, StageState* state, Rows input,
@@ -242,11 +253,10 @@ class DenseStage : public Stage {
     }
     float* const to = gradient + offset_;
     dense_.weights_gradient(pass.samples, inputs(), padded_units_, input.data, input.stride, doutput.data,
-                                    doutput.stride, to, to + input_.floats * padded_units_, Scratch(state));
+                            doutput.stride, to, to + input_.floats * padded_units_, Scratch(state));
     if (dinput.data == nullptr) return;
-    dense_.input_gradient(pass.samples, inputs(), padded_units_, doutput.data, doutput.stride,
-                                  native + offset_, dinput.data, dinput.stride,
-                                  Scratch(state));
+    dense_.input_gradient(pass.samples, inputs(), padded_units_, doutput.data, doutput.stride, native + offset_,
+                          dinput.data, dinput.stride, Scratch(state));
   }
 
  private:
@@ -368,8 +378,8 @@ class Builder {
   Network Build() {
     // oneDNN takes plain images one right after the other; vector code takes what is padded.
     const LayerKind shaping = FirstShaping();
-    const bool is_blocked = shaping == LayerKind::kMaxPool ||
-                            (shaping == LayerKind::kConv && layers_.front().kind == LayerKind::kDropout);
+    const bool is_blocked =
+        shaping == LayerKind::kMaxPool || (shaping == LayerKind::kConv && layers_.front().kind == LayerKind::kDropout);
     here_ = is_blocked ? Blocked(model_.spec.input, kernels_.lanes, false) : Plain(model_.spec.input);
     if (shaping == LayerKind::kConv && !is_blocked) here_.stride = here_.floats = model_.spec.input.size();
     network_.input = here_;
@@ -445,8 +455,8 @@ class Builder {
                                    .plain_input = here_.plain,
                                    .wants_input_gradient = has_parameters_};
       has_parameters_ = true;
-      Add(std::make_unique<ConvolutionStage>(kernels_, shape, WeightOf(number),
-                                             Blocked(output, kernels_.lanes, false), engine_));
+      Add(std::make_unique<ConvolutionStage>(kernels_, shape, WeightOf(number), Blocked(output, kernels_.lanes, false),
+                                             engine_));
       return;
     }
     has_parameters_ = true;

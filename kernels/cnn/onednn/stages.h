@@ -86,8 +86,8 @@ class Stage {
   virtual std::unique_ptr<StageWeights> Prepare(const float* /*native*/) const { return nullptr; }
 
   virtual std::unique_ptr<StageState> NewState(uint32_t /*max_samples*/) const { return nullptr; }
-  virtual void Forward(const Pass& pass, const float* native, const StageWeights* weights, StageState* state, Rows input,
-                       Rows output) const = 0;
+  virtual void Forward(const Pass& pass, const float* native, const StageWeights* weights, StageState* state,
+                       Rows input, Rows output) const = 0;
   // `dinput.data` is null where nobody wants it. `gradient`, in native order, is that of the whole network.
   virtual void Backward(const Pass& pass, const float* native, const StageWeights* weights, StageState* state,
                         Rows input, Rows output, Rows doutput, Rows dinput, float* gradient) const = 0;

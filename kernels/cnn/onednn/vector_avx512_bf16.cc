@@ -11,7 +11,9 @@ namespace {
 constexpr size_t kLanes = 16;
 constexpr int kColumns = 4;
 template <int kN>
-constexpr int kRows = kN >= 4 ? 6 : kN == 3 ? 8 : 12;
+constexpr int kRows = kN >= 4   ? 6
+                      : kN == 3 ? 8
+                                : 12;
 // Pairs of rows of weights that stay in the first-level cache while all samples go by: 24 KB of 64 units.
 constexpr size_t kDepth = 96;
 
@@ -149,8 +151,8 @@ void WeightsGradient(uint32_t samples, uint32_t inputs, uint32_t units, const fl
   }
 }
 
-void InputGradient(uint32_t samples, uint32_t inputs, uint32_t units, const float* dy, size_t dy_stride,
-                   const float* w, float* dx, size_t dx_stride, float* scratch) {
+void InputGradient(uint32_t samples, uint32_t inputs, uint32_t units, const float* dy, size_t dy_stride, const float* w,
+                   float* dx, size_t dx_stride, float* scratch) {
   const VectorKernels& plain = *Avx512Kernels();
   // dy^T in pairs of units [units / 2][samples], then dx^T = w dy^T, a block of inputs at a time, transposed back.
   const size_t padded = RoundUp(samples, kLanes), pairs = units / 2;

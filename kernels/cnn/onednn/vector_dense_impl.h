@@ -10,8 +10,7 @@ namespace {
 constexpr size_t kDepth = 96;
 
 inline void DenseForward(uint32_t samples, uint32_t inputs, uint32_t units, const float* x, size_t x_stride,
-                         const float* w, const float* bias, bool relu, float* y, size_t y_stride,
-                         float* /*scratch*/) {
+                         const float* w, const float* bias, bool relu, float* y, size_t y_stride, float* /*scratch*/) {
   for (size_t i = 0; i < samples; ++i) {
     for (size_t n = 0; n < units; n += kLanes) Store(y + i * y_stride + n, Load(bias + n));
   }

@@ -2,8 +2,8 @@
 // dropout. One text (vector_*_impl.h) compiled for AVX2 and for AVX-512; a table of functions each.
 //
 // Everything here works on one thread with memory of the caller's, and gives the same bits for the same inputs.
-// Activations of one sample lie in blocks of `lanes` channels: [channels / lanes][height][width][lanes], channels padded
-// with zeros to a multiple of `lanes`. Pointers are aligned to 64 bytes.
+// Activations of one sample lie in blocks of `lanes` channels: [channels / lanes][height][width][lanes], channels
+// padded with zeros to a multiple of `lanes`. Pointers are aligned to 64 bytes.
 //
 // Winograd's F(4x4, 3x3) (Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016) makes a tile
 // of 4x4 outputs from 6x6 inputs with 36 multiplications a pair of channels instead of 144. Both gradients are the
@@ -29,8 +29,8 @@ struct WinogradShape {
 
 inline constexpr size_t kWinogradPoints = 36;
 
-// Dense layers. `inputs` is a multiple of the lanes, `units` of 16; rows of samples are `stride` floats apart; `scratch` has
-// scratch(samples, units) floats.
+// Dense layers. `inputs` is a multiple of the lanes, `units` of 16; rows of samples are `stride` floats apart;
+// `scratch` has scratch(samples, units) floats.
 struct DenseKernels {
   size_t (*scratch)(uint32_t samples, uint32_t units);
   // y [samples][units] = x [samples][inputs] w [inputs][units] + bias, then ReLU.
@@ -54,9 +54,9 @@ struct VectorKernels {
   void (*winograd_weights)(const WinogradShape& shape, const float* weights, float* u, float* ut);
   // The transpose of that for u: du -> gradient [filters][channels][3][3].
   void (*winograd_weights_gradient)(const WinogradShape& shape, const float* du, float* gradient);
-  // With `pool`, `route` (a byte an output value) says where each value came from: 0 to 3 (row by row in the window), or
-  // 4, nowhere, where it is 0 by ReLU or dropout. `keep` (a byte an output value, in blocked order; null: no dropout)
-  // and `scale` are the dropout that follows the pool. Without `pool` both are null.
+  // With `pool`, `route` (a byte an output value) says where each value came from: 0 to 3 (row by row in the window),
+  // or 4, nowhere, where it is 0 by ReLU or dropout. `keep` (a byte an output value, in blocked order; null: no
+  // dropout) and `scale` are the dropout that follows the pool. Without `pool` both are null.
   void (*winograd_forward)(const WinogradShape& shape, const float* input, const float* u, const float* bias,
                            const uint8_t* keep, float scale, float* output, uint8_t* route, float* scratch);
   // `gradient` is that of `output`; with `pool`, values are routed and multiplied by `scale`; without, they count where
