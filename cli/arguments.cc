@@ -247,7 +247,7 @@ void Arguments::Positional(const std::string& name, const ValueReader& value, co
 
 void Arguments::Positionals(const std::string& name, const ValueReader& value, const std::string& help) {
   Positional(name, value, help);
-  parser_->get_option(name)->expected(1, CLI::detail::expected_max_vector_size);
+  parser_->get_option(name)->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
 }
 
 void Arguments::OptionalPositional(const std::string& name, const ValueReader& value, const std::string& help) {

@@ -69,6 +69,7 @@ absl::Status Predict(const PredictFlags& flags) {
   if (!file.ok()) return file.status();
   const absl::StatusOr<std::unique_ptr<Inference>> inference = Inference::Create(*std::move(file), flags.threads);
   if (!inference.ok()) return inference.status();
+  if (!(*inference)->note().empty()) std::fprintf(stderr, "potluck: %s\n", (*inference)->note().c_str());
   const cnn::Model& model = (*inference)->model();
   nlohmann::ordered_json json;
   json["model"] = model.spec.name;
