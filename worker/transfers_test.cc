@@ -126,7 +126,7 @@ class TransfersTest : public ::testing::Test {
 
   std::string directory_;
   bool leaves_bulk_ = false;
-  FakeCoordinator coordinator_;
+  FakeCoordinator<FakeWorkers> coordinator_;
   Events events_;
   std::unique_ptr<Transfers> transfers_;
 };
