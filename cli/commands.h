@@ -27,6 +27,7 @@ struct Command {
 int RunCommand(const std::string& group, const std::vector<Command>& commands, const Args& args);
 
 int RunBench(const Args& args);
+int RunBenchCnn(const Args& args);
 int RunBenchNQueens(const Args& args);
 int RunBenchPaper(const Args& args);
 int RunBackup(const Args& args);

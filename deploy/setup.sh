@@ -4,6 +4,7 @@
 #   deploy/setup.sh          what demo.sh and test.sh need
 #   deploy/setup.sh --ci     also clang, for .ci/run
 #   POTLUCK_NO_CUDA=1        do not fetch the GPU compiler (NVRTC)
+#   POTLUCK_NO_ONEDNN=1      do not fetch oneDNN, which the CPU plug-in is built with
 #
 # Nothing to install: says so and needs no root. All messages go to standard error.
 set -euo pipefail
@@ -31,6 +32,11 @@ readonly nvrtc_packages=(
 )
 readonly nvrtc_folder=build/python
 readonly nvrtc_stamp="$nvrtc_folder/.potluck-stamp"
+
+# oneDNN 3.2, with GCC's OpenMP: one package has the library, the other its headers.
+readonly onednn_packages=(onednn-cpu-gomp==2023.2.0 onednn-devel-cpu-gomp==2023.2.0)
+readonly onednn_folder=build/python-onednn
+readonly onednn_stamp="$onednn_folder/.potluck-stamp"
 
 installed() {
   [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
@@ -72,7 +78,7 @@ wanted_packages() {
     protobuf-compiler protobuf-compiler-grpc libgrpc++-dev libprotobuf-dev libabsl-dev "$(boost_package)" \
     libspdlog-dev libfmt-dev nlohmann-json3-dev libcli11-dev libssl-dev libsqlite3-dev zlib1g-dev \
     libgtest-dev libgmock-dev python3
-  if [[ -z "${POTLUCK_NO_CUDA:-}" ]]; then
+  if [[ -z "${POTLUCK_NO_CUDA:-}" ]] || wants_onednn; then
     printf 'python3-pip\n'
   fi
   if ((with_ci)); then
@@ -123,6 +129,46 @@ fetch_nvrtc() {
   rm -f "$log"
 }
 
+# The wheels' own data folders are what is wanted; `pip --target` leaves lib/ out, so they are unpacked here.
+unpack_onednn() {
+  local partial=$1 wheel
+  python3 -m pip download --no-deps --only-binary :all: --quiet --disable-pip-version-check --no-input \
+    --retries 1 --timeout 30 --dest "$partial" "${onednn_packages[@]}" || return 1
+  for wheel in "$partial"/*.whl; do
+    python3 -m zipfile -e "$wheel" "$partial" || return 1
+    cp -r "$partial"/*.data/data/. "$partial"/ || return 1
+    rm -rf "$wheel" "$partial"/*.data
+  done
+  [[ -f "$partial/lib/libdnnl.so.3" && -f "$partial/include/oneapi/dnnl/dnnl.hpp" ]] || return 1
+  rm -f "$partial"/lib/libdnnl.so "$partial"/lib/libdnnl.so.3.*  # Copies: wheels hold no links.
+}
+
+# Without an index, or without a wheel for this machine, the build goes on without the CPU plug-in.
+fetch_onednn() {
+  local partial=build/python-onednn.partial log=build/python-onednn.log
+  say "fetching oneDNN 3.2 from the Python package index (about 40 MB) into $onednn_folder"
+  mkdir -p build
+  rm -rf "$partial"
+  if ! unpack_onednn "$partial" >"$log" 2>&1; then
+    rm -rf "$partial"
+    say "could not fetch oneDNN (the reason is in $log): the build goes on without the CPU plug-in;" \
+      "networks are then trained by portable kernels, which are slower"
+    return
+  fi
+  printf '%s\n' "${onednn_packages[@]}" >"$partial/$(basename "$onednn_stamp")"
+  rm -rf "$onednn_folder"
+  mv "$partial" "$onednn_folder"
+  rm -f "$log"
+}
+
+wants_onednn() {
+  [[ -z "${POTLUCK_NO_ONEDNN:-}" && "$(uname -m)" == x86_64 ]]
+}
+
+onednn_fetched() {
+  [[ -f "$onednn_stamp" && "$(cat "$onednn_stamp")" == "$(printf '%s\n' "${onednn_packages[@]}")" ]]
+}
+
 nvrtc_fetched() {
   [[ -f "$nvrtc_stamp" && "$(cat "$nvrtc_stamp")" == "$(printf '%s\n' "${nvrtc_packages[@]}")" ]]
 }
@@ -144,6 +190,10 @@ if ((${#missing[@]} > 0)); then
 fi
 if [[ -z "${POTLUCK_NO_CUDA:-}" ]] && ! nvrtc_fetched; then
   fetch_nvrtc
+  changed=1
+fi
+if wants_onednn && ! onednn_fetched; then
+  fetch_onednn
   changed=1
 fi
 ((changed)) || say "all that is needed is installed"

@@ -49,4 +49,10 @@ Result<const OnednnPlugin*> LoadOnednnPlugin(const std::string& path) {
   return loaded.emplace(path, Load(path)).first->second;
 }
 
+std::string OnednnPluginBesideProgram() {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? "" : (program.parent_path() / "libpotluck_onednn.so").string();
+}
+
 }  // namespace potluck::cnn

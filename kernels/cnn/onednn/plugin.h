@@ -34,4 +34,7 @@ using OnednnPluginEntry = const OnednnPlugin* (*)();
 // library, another version, is one sentence.
 Result<const OnednnPlugin*> LoadOnednnPlugin(const std::string& path);
 
+// Where it lies unless somebody says otherwise: libpotluck_onednn.so in the running program's folder.
+std::string OnednnPluginBesideProgram();
+
 }  // namespace potluck::cnn

@@ -1,0 +1,400 @@
+#include <gtest/gtest.h>
+#include <omp.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/cnn/backend.h"
+#include "kernels/cnn/model.h"
+#include "kernels/cnn/onednn/plugin.h"
+
+namespace potluck::cnn {
+namespace {
+
+#ifdef POTLUCK_ONEDNN_PLUGIN
+constexpr char kPlugin[] = POTLUCK_ONEDNN_PLUGIN;
+#else
+constexpr char kPlugin[] = "";
+#endif
+
+Layer Conv(uint32_t filters, uint32_t kernel, uint32_t stride, uint32_t padding, bool relu) {
+  return {.kind = LayerKind::kConv, .name = "", .units = filters, .kernel = kernel, .stride = stride,
+          .padding = padding, .rate = 0, .relu = relu};
+}
+Layer Pool(uint32_t size, uint32_t stride) {
+  return {.kind = LayerKind::kMaxPool, .name = "", .units = 0, .kernel = size, .stride = stride};
+}
+Layer Dropout(double rate) {
+  Layer layer;
+  layer.kind = LayerKind::kDropout;
+  layer.rate = rate;
+  return layer;
+}
+Layer Flatten() {
+  Layer layer;
+  layer.kind = LayerKind::kFlatten;
+  return layer;
+}
+Layer Dense(uint32_t units, bool relu) {
+  Layer layer;
+  layer.kind = LayerKind::kDense;
+  layer.units = units;
+  layer.relu = relu;
+  return layer;
+}
+
+struct Case {
+  const char* name;
+  ModelSpec spec;
+  // Gradients jump where a value near 0, or two near each other, come out otherwise: then single values may differ.
+  bool jumps = true;
+};
+
+std::vector<Case> Cases() {
+  return {
+      {"paper", MnistCnn()},
+      {"smooth", {"smooth", {3, 13, 11}, {Conv(16, 3, 1, 0, false), Conv(32, 3, 1, 1, false), Flatten(), Dense(10, false)}},
+       false},
+      {"padded pool", {"padded-pool", {3, 14, 18}, {Conv(32, 3, 1, 1, true), Conv(16, 3, 1, 1, true), Pool(2, 2),
+                                                   Conv(48, 3, 1, 0, true), Pool(2, 2), Dropout(0.25), Flatten(),
+                                                   Dense(24, true), Dropout(0.5), Dense(7, false)}}},
+      {"other windows", {"other-windows", {1, 23, 20}, {Conv(20, 5, 2, 2, true), Pool(3, 2), Conv(16, 1, 1, 0, true),
+                                                     Dropout(0.1), Conv(32, 3, 1, 2, true), Conv(16, 3, 2, 1, false),
+                                                     Flatten(), Dense(3, false)}}},
+      {"odd pool", {"odd-pool", {16, 9, 9}, {Pool(2, 1), Conv(16, 3, 1, 0, false), Pool(2, 2), Flatten(), Dense(5, false)}}},
+      {"dense only", {"dense-only", {1, 9, 7}, {Dropout(0.2), Flatten(), Dense(50, false), Dense(12, false)}}, false},
+      {"one layer", {"one-layer", {2, 3, 3}, {Flatten(), Dense(2, false)}}, false},
+  };
+}
+
+struct Shard {
+  std::vector<uint8_t> pixels;
+  std::vector<uint16_t> labels;
+  std::vector<uint32_t> positions;
+  ShardInput input;
+
+  Shard(const Model& model, uint32_t samples, uint32_t seed) {
+    uint64_t state = seed * 2654435761u + 12345;
+    const auto next = [&state] { return static_cast<uint32_t>((state = state * 6364136223846793005u + 1442695) >> 33); };
+    pixels.resize(samples * model.spec.input.size());
+    for (uint8_t& pixel : pixels) pixel = next() % 3 == 0 ? 0 : static_cast<uint8_t>(next());
+    for (uint32_t i = 0; i < samples; ++i) {
+      labels.push_back(static_cast<uint16_t>(next() % model.classes));
+      positions.push_back(next());
+    }
+    input = {samples, pixels.data(), labels.data(), positions.data(), 77, 5};
+  }
+};
+
+// Initial parameters with biases that are not 0.
+std::vector<float> Parameters(const Model& model) {
+  std::vector<float> parameters = InitialParameters(model, 3);
+  for (const Parameter& parameter : model.parameters) {
+    if (parameter.fan_in != 0) continue;
+    for (uint64_t i = 0; i < parameter.size; ++i) parameters[parameter.offset + i] = 0.01f * static_cast<float>(i % 7) - 0.02f;
+  }
+  return parameters;
+}
+
+struct Outcome {
+  std::vector<float> gradient, native_gradient, logits;
+  ShardTally training, inference;
+};
+
+// `max_samples` 0: as many as there are.
+Outcome Compute(const Backend& backend, const Model& model, const ShardInput& input, uint32_t max_samples = 0) {
+  Outcome outcome;
+  std::vector<float> native(backend.native_size());
+  backend.ToNative(Parameters(model), native);
+  const auto prepared = backend.Prepare(native);
+  const auto context = backend.NewContext(std::max(max_samples, input.samples));
+  EXPECT_TRUE(prepared.ok() && context.ok());
+  if (!prepared.ok() || !context.ok()) return outcome;
+  outcome.native_gradient.assign(backend.native_size(), std::numeric_limits<float>::quiet_NaN());
+  outcome.gradient.resize(model.parameter_count);
+  outcome.logits.resize(size_t{input.samples} * model.classes);
+  Status status = (*context)->ForwardBackward(**prepared, input, outcome.native_gradient, outcome.training);
+  EXPECT_TRUE(status.ok()) << status.message();
+  backend.FromNative(outcome.native_gradient, outcome.gradient);
+  status = (*context)->Forward(**prepared, input, outcome.logits, outcome.inference);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return outcome;
+}
+
+double Largest(const float* values, size_t count) {
+  double most = 0;
+  for (size_t i = 0; i < count; ++i) most = std::max(most, std::fabs(double{values[i]}));
+  return most;
+}
+
+// Errors of sums of `depth` random terms grow with its root; Winograd's transforms make them some ten times as large.
+double Tolerance(double depth, double rounding) { return 16 * rounding * std::sqrt(depth) + 64 * rounding; }
+
+void ExpectNear(const std::vector<float>& found, const std::vector<float>& right, double tolerance, const char* what) {
+  ASSERT_EQ(found.size(), right.size());
+  const double scale = Largest(right.data(), right.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    const double difference = std::fabs(double{found[i]} - double{right[i]});
+    ASSERT_TRUE(difference <= tolerance * scale)
+        << what << " " << i << ": " << found[i] << ", right is " << right[i] << ", of at most " << scale;
+  }
+}
+
+void ExpectGradientsAgree(const Case& tested, const Model& model, const Outcome& found, const Outcome& right,
+                          uint32_t samples, double rounding) {
+  for (size_t p = 0; p < model.parameters.size(); ++p) {
+    const Parameter& parameter = model.parameters[p];
+    const float* const a = found.gradient.data() + parameter.offset;
+    const float* const b = right.gradient.data() + parameter.offset;
+    const double scale = Largest(b, parameter.size);
+    const double tolerance = Tolerance(double{samples} * 1000, rounding);
+    double error = 0, norm = 0;
+    for (uint64_t i = 0; i < parameter.size; ++i) {
+      const double difference = std::fabs(double{a[i]} - double{b[i]});
+      ASSERT_TRUE(tested.jumps ? std::isfinite(difference) : difference <= tolerance * scale)
+          << parameter.name << " " << i << ": " << a[i] << ", right is " << b[i] << ", of at most " << scale;
+      error += difference * difference;
+      norm += double{b[i]} * double{b[i]};
+    }
+    ASSERT_TRUE(std::sqrt(error) <= (tested.jumps ? 0.02 : tolerance) * std::sqrt(norm) + 1e-12)
+        << tested.name << ", " << parameter.name << ", " << samples << " samples: off by " << std::sqrt(error) << " of "
+        << std::sqrt(norm);
+  }
+}
+
+class OnednnTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (*kPlugin == '\0') GTEST_SKIP() << "the CPU plug-in was not built: see POTLUCK_ONEDNN_ROOT";
+    const Result<const OnednnPlugin*> plugin = LoadOnednnPlugin(kPlugin);
+    ASSERT_TRUE(plugin.ok()) << plugin.status().message();
+    plugin_ = *plugin;
+  }
+
+  std::unique_ptr<Backend> Make(const Model& model, Precision precision = Precision::kFp32, const char* vectors = "") {
+    Result<std::unique_ptr<Backend>> backend = plugin_->make_backend(model, precision, vectors);
+    if (backend.ok()) return std::move(backend).value();
+    message_ = backend.status().message();
+    return nullptr;
+  }
+
+  void ExpectAgreement(Precision precision, const char* vectors, double rounding) {
+    for (const Case& tested : Cases()) {
+      SCOPED_TRACE(tested.name);
+      const Result<Model> model = MakeModel(tested.spec);
+      ASSERT_TRUE(model.ok()) << model.status().message();
+      const std::unique_ptr<Backend> backend = Make(*model, precision, vectors);
+      if (backend == nullptr) GTEST_SKIP() << message_;
+      const auto reference = MakeReferenceBackend(*model);
+      ASSERT_TRUE(reference.ok());
+      for (const uint32_t samples : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 128u}) {
+        SCOPED_TRACE(std::to_string(samples) + " samples");
+        const Shard shard(*model, samples, samples);
+        const Outcome found = Compute(*backend, *model, shard.input), right = Compute(**reference, *model, shard.input);
+        if (HasFailure()) return;
+        const double tolerance = Tolerance(2000, rounding);
+        ExpectNear(found.logits, right.logits, tolerance, "logit");
+        EXPECT_NEAR(found.training.loss_sum, right.training.loss_sum, samples * tolerance * 4);
+        EXPECT_NEAR(found.inference.loss_sum, right.inference.loss_sum, samples * tolerance * 4);
+        ExpectGradientsAgree(tested, *model, found, right, samples, rounding);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+
+  const OnednnPlugin* plugin_ = nullptr;
+  std::string message_;
+};
+
+TEST_F(OnednnTest, AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "", 6e-8); }
+TEST_F(OnednnTest, Avx2AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "avx2", 6e-8); }
+TEST_F(OnednnTest, Bf16AgreesWithTheReference) { ExpectAgreement(Precision::kBf16, "", 2e-3); }
+
+TEST_F(OnednnTest, NativeOrderHoldsEveryParameter) {
+  for (const Case& tested : Cases()) {
+    const Result<Model> model = MakeModel(tested.spec);
+    const std::unique_ptr<Backend> backend = Make(*model);
+    ASSERT_NE(backend, nullptr) << message_;
+    std::vector<float> parameters(model->parameter_count), back(model->parameter_count);
+    for (size_t i = 0; i < parameters.size(); ++i) parameters[i] = static_cast<float>(i + 1);
+    std::vector<float> native(backend->native_size(), -1.0f);
+    backend->ToNative(parameters, native);
+    backend->FromNative(native, back);
+    EXPECT_EQ(back, parameters) << tested.name;
+    EXPECT_EQ(std::count_if(native.begin(), native.end(), [](float value) { return value != 0; }),
+              static_cast<ptrdiff_t>(parameters.size()))
+        << tested.name << ": padding is not 0";
+  }
+}
+
+TEST_F(OnednnTest, PaddingOfGradientsIsZero) {
+  for (const Case& tested : Cases()) {
+    const Result<Model> model = MakeModel(tested.spec);
+    const std::unique_ptr<Backend> backend = Make(*model);
+    ASSERT_NE(backend, nullptr) << message_;
+    std::vector<float> ones(model->parameter_count, 1.0f), native(backend->native_size());
+    backend->ToNative(ones, native);
+    const Outcome outcome = Compute(*backend, *model, Shard(*model, 5, 1).input);
+    for (size_t i = 0; i < native.size(); ++i) {
+      if (native[i] == 0) ASSERT_EQ(outcome.native_gradient[i], 0.0f) << tested.name << ", float " << i;
+    }
+  }
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+TEST_F(OnednnTest, BitsDependNeitherOnOtherThreadsNorOnRoomForMoreSamples) {
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    for (const Case& tested : Cases()) {
+      SCOPED_TRACE(tested.name);
+      const Result<Model> model = MakeModel(tested.spec);
+      const std::unique_ptr<Backend> backend = Make(*model, precision);
+      if (backend == nullptr) continue;  // A processor without bf16.
+      const Shard shard(*model, 21, 9);
+      const Outcome alone = Compute(*backend, *model, shard.input);
+      for (const int threads : {2, 3}) {
+        std::vector<Outcome> outcomes(static_cast<size_t>(threads));
+        std::vector<std::thread> running;
+        for (Outcome& outcome : outcomes) {
+          running.emplace_back([&] { outcome = Compute(*backend, *model, shard.input, 64); });
+        }
+        for (std::thread& thread : running) thread.join();
+        for (const Outcome& outcome : outcomes) {
+          EXPECT_TRUE(SameBits(outcome.native_gradient, alone.native_gradient));
+          EXPECT_TRUE(SameBits(outcome.logits, alone.logits));
+          EXPECT_EQ(outcome.training.loss_sum, alone.training.loss_sum);
+        }
+      }
+      const std::unique_ptr<Backend> again = Make(*model, precision);
+      EXPECT_TRUE(SameBits(Compute(*again, *model, shard.input).native_gradient, alone.native_gradient));
+    }
+  }
+}
+
+double Seconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+TEST_F(OnednnTest, AContextUsesOneThread) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(4);
+  for (const Case& tested : Cases()) {
+    const Result<Model> model = MakeModel(tested.spec);
+    const std::unique_ptr<Backend> backend = Make(*model);
+    ASSERT_NE(backend, nullptr) << message_;
+    const Shard shard(*model, 64, 2);
+    Compute(*backend, *model, shard.input);
+    const double process = Seconds(CLOCK_PROCESS_CPUTIME_ID), thread = Seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (int i = 0; i < 3; ++i) Compute(*backend, *model, shard.input);
+    const double all = Seconds(CLOCK_PROCESS_CPUTIME_ID) - process, mine = Seconds(CLOCK_THREAD_CPUTIME_ID) - thread;
+    EXPECT_LE(all, mine * 1.1 + 0.002) << tested.name;
+    EXPECT_EQ(omp_get_max_threads(), 4);
+  }
+  omp_set_num_threads(before);
+}
+
+TEST_F(OnednnTest, SaysWhatIsWrongWithAShard) {
+  const Result<Model> model = MakeModel(Cases().back().spec);
+  const std::unique_ptr<Backend> backend = Make(*model);
+  ASSERT_NE(backend, nullptr) << message_;
+  std::vector<float> native(backend->native_size()), gradient(backend->native_size());
+  backend->ToNative(Parameters(*model), native);
+  const auto prepared = backend->Prepare(native);
+  const auto context = backend->NewContext(4);
+  Shard shard(*model, 5, 1);
+  ShardTally tally;
+  EXPECT_EQ((*context)->ForwardBackward(**prepared, shard.input, gradient, tally).message(),
+            "A shard has 5 samples; allowed: 1 to 4.");
+  shard.input.samples = 4;
+  shard.labels[1] = 2;
+  EXPECT_EQ((*context)->ForwardBackward(**prepared, shard.input, gradient, tally).message(),
+            "The label of sample 1 is 2; allowed: 0 to 1.");
+  shard.labels[1] = 1;
+  EXPECT_TRUE((*context)->ForwardBackward(**prepared, shard.input, gradient, tally).ok());
+  EXPECT_FALSE((*context)->ForwardBackward(**prepared, shard.input, std::span(gradient).first(3), tally).ok());
+  EXPECT_FALSE(backend->Prepare(std::span(native).first(3)).ok());
+}
+
+TEST_F(OnednnTest, ParametersThatAreNoNumbersAreNoticed) {
+  for (const Case& tested : Cases()) {
+    SCOPED_TRACE(tested.name);
+    const Result<Model> model = MakeModel(tested.spec);
+    const std::unique_ptr<Backend> backend = Make(*model);
+    ASSERT_NE(backend, nullptr) << message_;
+    for (const Parameter& parameter : model->parameters) {
+      for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        std::vector<float> parameters = Parameters(*model), native(backend->native_size()), gradient(native.size());
+        parameters[parameter.offset + parameter.size / 2] = wrong;
+        backend->ToNative(parameters, native);
+        const auto prepared = backend->Prepare(native);
+        if (!prepared.ok()) continue;
+        const auto context = backend->NewContext(3);
+        ShardTally tally;
+        const Shard shard(*model, 3, 4);
+        const Status status = (*context)->ForwardBackward(**prepared, shard.input, gradient, tally);
+        const bool finite = std::all_of(gradient.begin(), gradient.end(), [](float value) { return std::isfinite(value); });
+        EXPECT_FALSE(status.ok() && finite) << parameter.name << " = " << wrong;
+      }
+    }
+  }
+}
+
+TEST_F(OnednnTest, NamesItsNumericsClass) {
+  const Result<Model> model = MakeModel(MnistCnn());
+  const std::unique_ptr<Backend> backend = Make(*model);
+  ASSERT_NE(backend, nullptr) << message_;
+  const std::string device = CpuBackendClass(kPlugin);
+  EXPECT_EQ(device.find("onednn-3."), 0u) << device;
+  EXPECT_EQ(backend->numerics_class(), device + "/fp32");
+}
+
+TEST(CpuBackendTest, WithoutPluginThePortableKernelsServeAndSayWhy) {
+  const Result<Model> model = MakeModel(MnistCnn());
+  std::string note;
+  Result<std::unique_ptr<Backend>> backend = MakeCpuBackend(*model, Precision::kFp32, "/nowhere/p.so", &note);
+  ASSERT_TRUE(backend.ok());
+  EXPECT_EQ(note, "There is no CPU plug-in at /nowhere/p.so; the portable kernels are used, which are slower.");
+  EXPECT_EQ((*backend)->numerics_class().find("reference/"), 0u);
+  EXPECT_EQ((*backend)->numerics_class().find(CpuBackendClass("/nowhere/p.so")), 0u);
+  backend = MakeCpuBackend(*model, Precision::kFp32, "", &note);
+  ASSERT_TRUE(backend.ok());
+  EXPECT_NE(note, "");
+}
+
+TEST(CpuBackendTest, ReducedPrecisionNeedsThePlugin) {
+  const Result<Model> model = MakeModel(MnistCnn());
+  std::string note;
+  const auto bf16 = MakeCpuBackend(*model, Precision::kBf16, "/nowhere/p.so", &note);
+  ASSERT_FALSE(bf16.ok());
+  EXPECT_EQ(bf16.status().message().find("precision is bf16, which the portable kernels do not have"), 0u)
+      << bf16.status().message();
+  const auto fp16 = MakeCpuBackend(*model, Precision::kFp16, kPlugin, &note);
+  ASSERT_FALSE(fp16.ok());
+  EXPECT_EQ(fp16.status().message(), "precision is fp16, which is for GPUs; allowed on a CPU: fp32, bf16.");
+}
+
+TEST(CpuBackendTest, FileThatIsNoLibraryIsOneSentence) {
+  const auto plugin = LoadOnednnPlugin(POTLUCK_KERNELS_LIBRARY);
+  ASSERT_FALSE(plugin.ok());
+  EXPECT_NE(plugin.status().message().find("cannot be loaded"), std::string::npos) << plugin.status().message();
+}
+
+TEST(CpuBackendTest, OtherInterfaceVersionIsRefused) {
+  const auto plugin = LoadOnednnPlugin(POTLUCK_OTHER_VERSION_ONEDNN_PLUGIN);
+  ASSERT_FALSE(plugin.ok());
+  EXPECT_NE(plugin.status().message().find("has interface version 1001; this program needs 1"), std::string::npos)
+      << plugin.status().message();
+}
+
+}  // namespace
+}  // namespace potluck::cnn
