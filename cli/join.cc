@@ -41,6 +41,10 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
   arguments.Switch("--when-idle", &options.when_idle, "yield to everything else on this machine");
   arguments.Switch("--metered", &options.metered, "few and small messages: one about every 120 s");
   arguments.Flag("--ends-in", "TIME", TimeSpan(&options.ends_in), "when this session is known to end", "not known");
+  arguments.Flag("--cache", "DIR", Text(&options.cache), "where data sets are kept between jobs",
+                 "potluck in the user's cache directory");
+  double cache_gib = 4;
+  arguments.Flag("--cache-size", "GIB", RealNumber(&cache_gib, 0.01, 1e6), "how much of them is kept, GiB", "4");
   std::optional<int> idle_seconds;
   arguments.Flag("--exit-when-idle", "SECONDS", WholeNumber(&idle_seconds, 1, 31536000),
                  "leave after so many seconds without work", "never");
@@ -49,6 +53,7 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
   arguments.InternalFlag("--slice-seconds", "S", RealNumber(&options.slice_seconds, 0.01, 600),
                          "how long it computes between two results, seconds", "2");
   const std::optional<int> code = arguments.Read(args);
+  options.cache_bytes = static_cast<uint64_t>(cache_gib * (uint64_t{1} << 30));
   if (idle_seconds) options.exit_when_idle = absl::Seconds(*idle_seconds);
   return code;
 }

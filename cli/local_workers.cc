@@ -136,6 +136,7 @@ absl::Status LocalWorkers::Spawn(size_t index) {
                                         "--threads",       absl::StrCat(plan.threads),
                                         "--dispatch",      options_.dispatch,
                                         "--slice-seconds", absl::StrCat(options_.slice_seconds)};
+  if (!options_.cache.empty()) arguments.insert(arguments.end(), {"--cache", options_.cache});
   std::vector<std::string> environment = Environment(options_.join_string, plan.gpu);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "no pipe for a local worker");

@@ -42,6 +42,7 @@ struct LocalWorkersOptions {
   std::vector<LocalWorkerPlan> workers;
   std::string dispatch = "auto";
   double slice_seconds = 2.0;
+  std::string cache;     // As `join --cache`; empty: its default.
   bool verbose = false;  // Pass on what they say.
   std::string program = "/proc/self/exe";
   // Called from the thread; must not block.

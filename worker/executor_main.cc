@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/sha256.h"
+#include "kernels/cnn/backend.h"
 #include "kernels/cuda/loader.h"
 #include "kernels/workload/registry.h"
 #include "worker/child_blobs.h"
@@ -76,9 +77,6 @@ Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
   }
   return parsed;
 }
-
-// What the way in which this CPU computes networks adds to its numerics class. Nothing yet: N-Queens is exact.
-std::string CpuBackendClass(const std::string& /*onednn_plugin*/) { return ""; }
 
 // Makes a runner for each workload, one after the other, and lets it test itself.
 Status SelfTest(const RunnerFactory& factory, const DeviceSpec& device) {
@@ -355,7 +353,7 @@ RunnerFactory RegistryFactory() {
     return MakeCpuRunner(workload, CpuOptions{device.threads, device.dispatch, device.onednn_plugin});
   };
   factory.backend_class = [](const DeviceSpec& device) {
-    return device.kind == "cpu" ? CpuBackendClass(device.onednn_plugin) : std::string();
+    return device.kind == "cpu" ? cnn::CpuBackendClass(device.onednn_plugin) : std::string();
   };
   return factory;
 }

@@ -10,7 +10,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,13 @@ namespace potluck {
 namespace {
 
 constexpr size_t kLargeResult = 300'000;
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
 
 [[noreturn]] void Hang() {
   while (true) pause();
@@ -33,6 +42,7 @@ constexpr size_t kLargeResult = 300'000;
 //   gate:K    waits until it is shrunk or cancelled, then goes on,
 //   fetch:K   fetches the round's first blob, whose path is the result from there on,
 //   prefetch:K  prefetches all of the round's blobs,
+//   echo:K    fetches it, and its bytes are the result,
 //   large:K   makes that result 300,000 bytes long,
 //   skip:K    leaves that index out,
 //   lose:K    ends as if it had reached the end.
@@ -66,10 +76,11 @@ class FakeRunner : public Runner {
         if (action_ == "lose") return Status();
         if (action_ == "skip") ++begin;
         if (action_ == "prefetch") blobs_->Prefetch(bulk_);
-        if (action_ == "fetch") {
+        if (action_ == "fetch" || action_ == "echo") {
           const Result<std::string> path = blobs_->Fetch(bulk_[0]);
           if (!path.ok()) return path.status();
-          payload_ = *path;
+          if (action_ == "fetch") payload_ = *path;
+          if (action_ == "echo") content_ = ReadFile(*path);
         }
         while (action_ == "gate" && control.End() == interval.end && !control.cancelled()) sched_yield();
       }
@@ -77,6 +88,7 @@ class FakeRunner : public Runner {
       if (end == begin) break;
       std::string result = label_ + payload_ + "/" + std::to_string(begin);
       if (action_ == "large" && begin == at_) result.append(kLargeResult - result.size(), '#');
+      if (action_ == "echo" && begin == at_) result = content_;
       sink({begin, end}, result, 0.5);
       begin = end;
     }
@@ -88,6 +100,7 @@ class FakeRunner : public Runner {
   std::string label_;
   std::string payload_;
   std::string action_;
+  std::string content_;
   std::vector<std::string> bulk_;
   BlobSource* blobs_ = nullptr;
   uint64_t at_ = 0;
@@ -136,6 +149,7 @@ int Main(const std::vector<std::string>& args) {
     const std::string label = device.dispatch == mode ? "" : device.dispatch + " ";  // Another implementation.
     return std::unique_ptr<Runner>(std::make_unique<FakeRunner>(device.dispatch, label));
   };
+  factory.backend_class = [](const DeviceSpec&) { return std::string("reference/test"); };
   return ExecutorMain(args, factory);
 }
 

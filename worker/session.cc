@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/sha256.h"
@@ -23,7 +24,7 @@ constexpr absl::Duration kLeaveBefore = absl::Seconds(30);
 // An executor that died so often without a slice in between gives its leases back.
 constexpr int kDeathsUntilGivenBack = 3;
 constexpr absl::Duration kCpuSilenceLimit = absl::Hours(12);
-// What an executor calls the kernels that need no library.
+// How an executor calls the kernels that need no library begins.
 constexpr char kPortableClass[] = "reference";
 
 std::string Platform() {
@@ -232,7 +233,7 @@ bool Session::StartExecutors() {
   for (const auto& slot : slots_) {
     has_device = has_device || slot->self_test_.empty();
     if (!slot->self_test_.empty()) Say(absl::StrCat(slot->device_.name, " failed its self-test: ", slot->self_test_));
-    if (slot->backend_class_ == kPortableClass) {
+    if (absl::StartsWith(slot->backend_class_.value_or(""), kPortableClass)) {
       Say(absl::StrCat("networks are trained by the portable kernels, which are slow: ", slot->device_.onednn_plugin,
                        " cannot be used"));
     }

@@ -126,7 +126,7 @@ class TransfersTest : public ::testing::Test {
 
   std::string directory_;
   bool leaves_bulk_ = false;
-  FakeCoordinator coordinator_;
+  FakeCoordinator<FakeWorkers> coordinator_;
   Events events_;
   std::unique_ptr<Transfers> transfers_;
 };
@@ -388,6 +388,7 @@ TEST_F(TransfersTest, DISABLED_Figures) {
     bytes[1] = static_cast<char>(i);
     digests.push_back(service().Serve(bytes));
   }
+  const std::string result = Bytes('r', kSize);
   const auto cpu = [] {
     return absl::DurationFromTimespec([] {
       timespec t{};
@@ -403,9 +404,8 @@ TEST_F(TransfersTest, DISABLED_Figures) {
     events_.Next();
     get += AwakeNow() - start;
     transfers_->KeepOnly({}, {});
-    const LeaseBook::HandOver result = Result(Bytes('r', kSize));
     start = AwakeNow();
-    transfers_->HandOver(result);
+    transfers_->HandOver(Result(result));  // The executor's part of it, the file, included.
     events_.Next();
     put += AwakeNow() - start;
   }

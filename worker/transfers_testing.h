@@ -25,7 +25,7 @@
 namespace potluck {
 
 // Thread-safe.
-class FakeWorkers final : public v1::Workers::Service {
+class FakeWorkers : public v1::Workers::Service {
  public:
   // Returns the digest.
   std::string Serve(const std::string& bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -122,7 +122,8 @@ class FakeWorkers final : public v1::Workers::Service {
   std::string result_ ABSL_GUARDED_BY(mutex_);  // The last one that was handed over.
 };
 
-// The service over TLS.
+// A service over TLS.
+template <typename Service>
 class FakeCoordinator {
  public:
   FakeCoordinator() : identity_(Identity::Create(absl::Now()).value()), web_(WebServer::Create(identity_, {}).value()) {
@@ -142,11 +143,12 @@ class FakeCoordinator {
     server_->Shutdown(std::chrono::system_clock::now());
   }
 
-  FakeWorkers& service() { return service_; }
+  Service& service() { return service_; }
+  JoinString join() const { return {{door_->addresses().front()}, identity_.pin, "token"}; }
   std::shared_ptr<const Line> NewLine() const {
     auto line = std::make_shared<Line>();
-    line->token = "token";
-    line->connection = *Connect({{door_->addresses().front()}, identity_.pin, line->token});
+    line->token = join().token;
+    line->connection = *Connect(join());
     line->stub = v1::Workers::NewStub(line->connection.channel);
     return line;
   }
@@ -154,7 +156,7 @@ class FakeCoordinator {
  private:
   const Identity identity_;
   std::unique_ptr<WebServer> web_;
-  FakeWorkers service_;
+  Service service_;
   std::unique_ptr<FrontDoor> door_;
   std::unique_ptr<grpc::Server> server_;
 };
