@@ -8,7 +8,7 @@ int RunBench(const Args& args) {
   return RunCommand("bench",
                     {{"nqueens", "the N-Queens kernel alone, in this process", RunBenchNQueens},
                      {"cnn", "training and inference of the paper's network, in this process", RunBenchCnn},
-                     {"paper", "the paper's first experiment, beside its figures", RunBenchPaper},
+                     {"paper", "the paper's experiments, beside its figures", RunBenchPaper},
                      {"coordinator", "a coordinator under many simulated workers", BenchCoordinator}},
                     args);
 }

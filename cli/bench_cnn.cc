@@ -175,7 +175,8 @@ int RunBenchCnn(const Args& args) {
   BenchCnnFlags flags;
   if (const std::optional<int> code = ReadFlags(args, flags)) return *code;
   const absl::StatusOr<Outcome> outcome = Run(flags);
-  if (!outcome.ok()) return absl::IsInvalidArgument(outcome.status()) ? FailUsage(outcome.status()) : Fail(outcome.status());
+  if (!outcome.ok())
+    return absl::IsInvalidArgument(outcome.status()) ? FailUsage(outcome.status()) : Fail(outcome.status());
   Print(flags, *outcome);
   return kExitOk;
 }

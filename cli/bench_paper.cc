@@ -1,4 +1,4 @@
-// `potluck bench paper`: the paper's first experiment again, on the machine at hand.
+// `potluck bench paper`: the paper's first experiment again, and its second, on the machine at hand.
 #include <chrono>
 #include <cstdio>
 #include <functional>
@@ -17,7 +17,9 @@
 #include "cli/output.h"
 #include "cli/output_file.h"
 #include "cli/paper_report.h"
+#include "cli/paper_training.h"
 #include "cli/progress_display.h"
+#include "kernels/cnn/data/readers.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/nqueens/known.h"
 #include "kernels/workload/registry.h"
@@ -37,6 +39,9 @@ struct PaperFlags {
   int threads = UsableThreads();
   int repeat = 3;
   std::string svg;
+  std::string only = "all";
+  std::string data;
+  std::optional<int> epochs;
   bool json = false;
 };
 
@@ -62,13 +67,17 @@ std::optional<int> ReadFlags(const Args& args, PaperFlags& flags) {
   Arguments arguments(
       "bench paper",
       "Measures what the paper's first experiment did: backtracking on one core, on all cores and on a\n"
-      "GPU, beside the paper's own figures; then meet in the middle.");
+      "GPU, beside the paper's own figures; then meet in the middle. With --data, also its second one:\n"
+      "training a network on MNIST (table 2).");
   arguments.Flag("--n", "FROM..TO", Boards(&flags), "boards to count", "10..16");
-  arguments.Switch("--full", &flags.full, "the boards of the paper, 10..18: takes minutes");
+  arguments.Switch("--full", &flags.full, "the boards of the paper, 10..18, and its 12 epochs: takes minutes");
   arguments.Flag("--threads", "T", WholeNumber(&flags.threads, 1, 1024), "CPU threads of the multicore column",
                  "all cores");
-  arguments.Flag("--repeat", "R", WholeNumber(&flags.repeat, 1, 100), "measurements of each cell, the least counts",
-                 "3");
+  arguments.Flag("--repeat", "R", WholeNumber(&flags.repeat, 1, 100),
+                 "measurements of each cell, the least counts; runs of the training, the mean counts", "3");
+  arguments.Flag("--data", "DIR", Text(&flags.data), "folder with MNIST, for the second experiment", "left out");
+  arguments.Flag("--epochs", "E", WholeNumber(&flags.epochs, 1, 1000), "epochs to train in each run", "1; --full: 12");
+  arguments.Flag("--only", "PART", OneOf(&flags.only, {"all", "queens", "training"}), "which experiment", "all");
   arguments.Flag("--svg", "FILE", Text(&flags.svg), "draw figures 1 and 2 there", "nowhere");
   arguments.Switch("--json", &flags.json, "one JSON object on standard output");
   if (const std::optional<int> code = arguments.Read(args)) return code;
@@ -77,6 +86,12 @@ std::optional<int> ReadFlags(const Args& args, PaperFlags& flags) {
         absl::InvalidArgumentError("--n is given together with --full, which is --n 10..18; allowed is either"));
   }
   if (flags.full) flags.to = 18;
+  if (flags.data.empty() && (flags.only == "training" || flags.epochs)) {
+    return FailUsage(absl::InvalidArgumentError("--data is not given, but training needs it: a folder with MNIST"));
+  }
+  if (!flags.svg.empty() && flags.only == "training") {
+    return FailUsage(absl::InvalidArgumentError("--svg is given together with --only training, which has no figures"));
+  }
   return std::nullopt;
 }
 
@@ -280,6 +295,31 @@ class Bench {
   PaperBench bench_;
 };
 
+absl::Status MeasureAll(const PaperFlags& flags, std::optional<PaperBench>& queens,
+                        std::optional<PaperTraining>& training) {
+  ProgressDisplay display;
+  std::optional<cnn::DataPair> data;  // Read first: a wrong folder is told at once.
+  if (!flags.data.empty() && flags.only != "queens") {
+    Result<cnn::DataPair> read = cnn::ReadDataFolder(flags.data);
+    if (!read.ok()) return absl::InvalidArgumentError(read.status().message());
+    data = std::move(read).value();
+  }
+  if (flags.only != "training") {
+    absl::StatusOr<PaperBench> bench = Bench(flags, display).Run();
+    if (!bench.ok()) return bench.status();
+    queens = *std::move(bench);
+  }
+  if (!data) return absl::OkStatus();
+  PaperTrainingOptions options;
+  options.epochs = flags.epochs.value_or(flags.full ? 12 : 1);
+  options.repeat = flags.repeat;
+  options.threads = flags.threads;
+  absl::StatusOr<PaperTraining> trained = MeasurePaperTraining(options, *data, display);
+  if (!trained.ok()) return trained.status();
+  training = *std::move(trained);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int RunBenchPaper(const Args& args) {
@@ -291,18 +331,21 @@ int RunBenchPaper(const Args& args) {
     if (!file.ok()) return FailLocally(file.status());
     svg = *std::move(file);
   }
-  ProgressDisplay display;
-  const absl::StatusOr<PaperBench> bench = Bench(flags, display).Run();
-  display.Clear();
-  if (!bench.ok()) return FailLocally(bench.status());
+  std::optional<PaperBench> queens;
+  std::optional<PaperTraining> training;
+  if (absl::Status measured = MeasureAll(flags, queens, training); !measured.ok()) return FailLocally(measured);
   if (flags.json) {
-    PrintJson(PaperJson(*bench));
+    nlohmann::ordered_json json = queens ? PaperJson(*queens) : nlohmann::ordered_json::object();
+    if (training) json["training"] = PaperTrainingJson(*training);
+    PrintJson(json);
   } else {
-    std::fputs(PaperText(*bench).c_str(), stdout);
+    if (queens) std::fputs(PaperText(*queens).c_str(), stdout);
+    if (queens && training) std::fputs("\n", stdout);
+    if (training) std::fputs(PaperTrainingText(*training).c_str(), stdout);
   }
   if (svg == nullptr) return kExitOk;
   FlushOutput().IgnoreError();  // Before what follows on standard error; main() tells.
-  absl::Status written = svg->Write(PaperSvg(*bench));
+  absl::Status written = svg->Write(PaperSvg(*queens));
   if (written.ok()) written = svg->Finish();
   return written.ok() ? kExitOk : FailLocally(written);
 }

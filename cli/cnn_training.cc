@@ -52,8 +52,7 @@ absl::StatusOr<std::unique_ptr<CnnTraining>> CnnTraining::Create(const CnnTraini
   if (!backend.ok()) return absl::FailedPreconditionError(backend.status().message());
   std::unique_ptr<CnnTraining> training(new CnnTraining(options, data));
   training->backend_ = std::move(backend).value();
-  training->engine_ =
-      std::make_unique<cnn::Engine>(*training->backend_, *model, options.threads, options.micro_shard);
+  training->engine_ = std::make_unique<cnn::Engine>(*training->backend_, *model, options.threads, options.micro_shard);
   training->parameters_.resize(training->backend_->native_size());
   training->backend_->ToNative(cnn::InitialParameters(*model, options.seed), training->parameters_);
   training->optimizer_ = std::make_unique<cnn::Optimizer>(options.optimizer, training->parameters_.size());

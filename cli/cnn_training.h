@@ -42,7 +42,7 @@ class CnnTraining {
   // The first `samples` of the test set (all: 0), without dropout.
   absl::StatusOr<cnn::Tally> Evaluate(uint64_t samples = 0);
 
-  uint64_t position() const { return position_; }  // Samples trained on so far.
+  uint64_t position() const { return position_; }                 // Samples trained on so far.
   const cnn::Tally& epoch_tally() const { return epoch_tally_; }  // Of the running or last epoch.
   std::string numerics_class() const { return backend_->numerics_class(); }
 

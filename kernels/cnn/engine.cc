@@ -79,8 +79,15 @@ class Engine::Run {
  public:
   Run(Engine& engine, bool gradient, const PreparedParameters& parameters, SampleSource& source, const Batch& batch,
       Interval shards, const std::function<bool()>& cancelled)
-      : engine_(engine), gradient_(gradient), parameters_(parameters), source_(source), batch_(batch),
-        shards_(shards), cancelled_(cancelled), size_(engine.Shards(batch)), next_(shards.begin) {}
+      : engine_(engine),
+        gradient_(gradient),
+        parameters_(parameters),
+        source_(source),
+        batch_(batch),
+        shards_(shards),
+        cancelled_(cancelled),
+        size_(engine.Shards(batch)),
+        next_(shards.begin) {}
 
   ~Run() {
     for (auto& [begin, sum] : sums_) engine_.buffers_->Give(std::move(sum.gradient));
@@ -259,21 +266,24 @@ class Engine::Run {
 };
 
 Engine::Engine(const Backend& backend, const Model& model, int threads, uint32_t micro_shard)
-    : backend_(backend), sample_pixels_(model.spec.input.size()), threads_(std::max(threads, 1)),
-      micro_shard_(std::max(micro_shard, 1u)), buffers_(std::make_unique<Buffers>()) {
+    : backend_(backend),
+      sample_pixels_(model.spec.input.size()),
+      threads_(std::max(threads, 1)),
+      micro_shard_(std::max(micro_shard, 1u)),
+      buffers_(std::make_unique<Buffers>()) {
   buffers_->size = backend.native_size();
   for (int i = 0; i < threads_; ++i) lanes_.push_back(std::make_unique<Lane>());
 }
 
 Engine::~Engine() = default;
 
-Status Engine::Gradient(const PreparedParameters& parameters, SampleSource& source, const Batch& batch,
-                        Interval shards, const BlockSink& sink, const std::function<bool()>& cancelled) {
+Status Engine::Gradient(const PreparedParameters& parameters, SampleSource& source, const Batch& batch, Interval shards,
+                        const BlockSink& sink, const std::function<bool()>& cancelled) {
   return Compute(true, parameters, source, batch, shards, sink, cancelled);
 }
 
-Status Engine::Evaluate(const PreparedParameters& parameters, SampleSource& source, const Batch& batch,
-                        Interval shards, const BlockSink& sink, const std::function<bool()>& cancelled) {
+Status Engine::Evaluate(const PreparedParameters& parameters, SampleSource& source, const Batch& batch, Interval shards,
+                        const BlockSink& sink, const std::function<bool()>& cancelled) {
   return Compute(false, parameters, source, batch, shards, sink, cancelled);
 }
 

@@ -34,7 +34,8 @@ class DrawnSource : public SampleSource {
     if (first >= fails_from) return Status::Error("sample " + std::to_string(first) + " is lost.");
     for (uint32_t i = 0; i < count; ++i) {
       const uint64_t sample = first + i;
-      for (uint64_t p = 0; p < 64; ++p) pixels[i * 64 + p] = static_cast<uint8_t>((sample * 131 + p * 17) * 2654435761u >> 20);
+      for (uint64_t p = 0; p < 64; ++p)
+        pixels[i * 64 + p] = static_cast<uint8_t>((sample * 131 + p * 17) * 2654435761u >> 20);
       labels[i] = static_cast<uint16_t>(sample % 3);
       positions[i] = static_cast<uint32_t>(1000 + sample);
     }
@@ -163,8 +164,8 @@ TEST_F(EngineTest, GradientsThatAreNoNumbersAreNotReported) {
   const auto prepared = backend_->Prepare(native_);
   if (!prepared.ok()) return;
   Engine engine(*backend_, model_, 2, 8);
-  const Status status = engine.Gradient(**prepared, source_, {.samples = 101}, {0, 13},
-                                        [](const BlockSum&) -> Status { return {}; });
+  const Status status =
+      engine.Gradient(**prepared, source_, {.samples = 101}, {0, 13}, [](const BlockSum&) -> Status { return {}; });
   EXPECT_FALSE(status.ok());
 }
 

@@ -25,6 +25,7 @@ add_library(potluck_onednn MODULE
   cnn/onednn/vector_choice.cc)
 potluck_simd_sources(potluck_onednn AVX2_FMA cnn/onednn/vector_avx2.cc)
 potluck_simd_sources(potluck_onednn AVX512_FMA cnn/onednn/vector_avx512.cc)
+potluck_simd_sources(potluck_onednn AVX512_BF16 cnn/onednn/vector_avx512_bf16.cc)
 target_link_libraries(potluck_onednn PRIVATE potluck_kernels "${_onednn_library}")
 target_include_directories(potluck_onednn SYSTEM PRIVATE "${_onednn_include}")
 # The top of the build tree, beside the program that looks for it there; oneDNN beside it.

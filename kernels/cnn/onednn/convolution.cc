@@ -147,8 +147,8 @@ void Convolution::Primitives::Forward(const Weights& weights, const float* input
   stream_.wait();
 }
 
-void Convolution::Primitives::Backward(const Weights& weights, const float* input, const float* gradient,
-                                       float* dinput, float* dweights, float* dbias) {
+void Convolution::Primitives::Backward(const Weights& weights, const float* input, const float* gradient, float* dinput,
+                                       float* dweights, float* dbias) {
   const OneThread one;
   const dnnl::engine& engine = convolution_.engine_;
   const memory doutput = View(output_, engine, gradient);

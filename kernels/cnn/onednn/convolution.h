@@ -18,7 +18,7 @@ struct ConvolutionShape {
   Shape input, output;
   uint32_t kernel = 0, stride = 0, padding = 0;
   bool relu = false;
-  bool plain_input = false;        // Else blocked.
+  bool plain_input = false;  // Else blocked.
   bool wants_input_gradient = false;
 };
 

@@ -46,9 +46,7 @@ struct Shared {
   Network network;
 };
 
-Status FromDnnl(const dnnl::error& error) {
-  return Status::Error(std::string("oneDNN failed: ") + error.what() + ".");
-}
+Status FromDnnl(const dnnl::error& error) { return Status::Error(std::string("oneDNN failed: ") + error.what() + "."); }
 
 class OnednnContext final : public Context {
  public:
@@ -217,7 +215,12 @@ class OnednnBackend final : public Backend {
     try {
       auto prepared = std::make_unique<OnednnPrepared>();
       prepared->native = native.data();
-      for (const auto& stage : shared_->network.stages) prepared->weights.push_back(stage->Prepare(native.data()));
+      for (const auto& stage : shared_->network.stages) {
+        if (!stage->HasFiniteParameters(native.data())) {
+          return Status::Error("A parameter is not finite: training has diverged, or the parameters are damaged.");
+        }
+        prepared->weights.push_back(stage->Prepare(native.data()));
+      }
       return std::unique_ptr<PreparedParameters>(std::move(prepared));
     } catch (const dnnl::error& error) {
       return FromDnnl(error);
@@ -300,6 +303,13 @@ Result<std::unique_ptr<Backend>> MakeOnednnBackend(const Model& model, Precision
   }
   const Result<const VectorKernels*> kernels = ChooseKernels(vectors);
   if (!kernels.ok()) return kernels.status();
+  const DenseKernels* dense = &(*kernels)->dense;
+  if (precision == Precision::kBf16) {
+    dense = Bf16Dense();
+    if (dense == nullptr || (*kernels)->lanes != 16) {
+      return Status::Error("precision is bf16, but this processor has no AVX512_BF16; allowed here: fp32.");
+    }
+  }
   std::string name = OnednnDeviceClass();
   if (!vectors.empty()) name = name.substr(0, name.rfind('-') + 1) + (*kernels)->name;
   try {
@@ -307,7 +317,7 @@ Result<std::unique_ptr<Backend>> MakeOnednnBackend(const Model& model, Precision
     auto shared = std::make_shared<Shared>();
     shared->model = model;
     shared->kernels = *kernels;
-    shared->network = BuildNetwork(shared->model, **kernels, shared->engine);
+    shared->network = BuildNetwork(shared->model, **kernels, *dense, shared->engine);
     return std::unique_ptr<Backend>(
         new OnednnBackend(std::move(shared), name + (precision == Precision::kBf16 ? "/bf16" : "/fp32")));
   } catch (const dnnl::error& error) {

@@ -24,8 +24,14 @@ constexpr char kPlugin[] = "";
 #endif
 
 Layer Conv(uint32_t filters, uint32_t kernel, uint32_t stride, uint32_t padding, bool relu) {
-  return {.kind = LayerKind::kConv, .name = "", .units = filters, .kernel = kernel, .stride = stride,
-          .padding = padding, .rate = 0, .relu = relu};
+  return {.kind = LayerKind::kConv,
+          .name = "",
+          .units = filters,
+          .kernel = kernel,
+          .stride = stride,
+          .padding = padding,
+          .rate = 0,
+          .relu = relu};
 }
 Layer Pool(uint32_t size, uint32_t stride) {
   return {.kind = LayerKind::kMaxPool, .name = "", .units = 0, .kernel = size, .stride = stride};
@@ -59,15 +65,21 @@ struct Case {
 std::vector<Case> Cases() {
   return {
       {"paper", MnistCnn()},
-      {"smooth", {"smooth", {3, 13, 11}, {Conv(16, 3, 1, 0, false), Conv(32, 3, 1, 1, false), Flatten(), Dense(10, false)}},
+      {"smooth",
+       {"smooth", {3, 13, 11}, {Conv(16, 3, 1, 0, false), Conv(32, 3, 1, 1, false), Flatten(), Dense(10, false)}},
        false},
-      {"padded pool", {"padded-pool", {3, 14, 18}, {Conv(32, 3, 1, 1, true), Conv(16, 3, 1, 1, true), Pool(2, 2),
-                                                   Conv(48, 3, 1, 0, true), Pool(2, 2), Dropout(0.25), Flatten(),
-                                                   Dense(24, true), Dropout(0.5), Dense(7, false)}}},
-      {"other windows", {"other-windows", {1, 23, 20}, {Conv(20, 5, 2, 2, true), Pool(3, 2), Conv(16, 1, 1, 0, true),
-                                                     Dropout(0.1), Conv(32, 3, 1, 2, true), Conv(16, 3, 2, 1, false),
-                                                     Flatten(), Dense(3, false)}}},
-      {"odd pool", {"odd-pool", {16, 9, 9}, {Pool(2, 1), Conv(16, 3, 1, 0, false), Pool(2, 2), Flatten(), Dense(5, false)}}},
+      {"padded pool",
+       {"padded-pool",
+        {3, 14, 18},
+        {Conv(32, 3, 1, 1, true), Conv(16, 3, 1, 1, true), Pool(2, 2), Conv(48, 3, 1, 0, true), Pool(2, 2),
+         Dropout(0.25), Flatten(), Dense(24, true), Dropout(0.5), Dense(7, false)}}},
+      {"other windows",
+       {"other-windows",
+        {1, 23, 20},
+        {Conv(20, 5, 2, 2, true), Pool(3, 2), Conv(16, 1, 1, 0, true), Dropout(0.1), Conv(32, 3, 1, 2, true),
+         Conv(16, 3, 2, 1, false), Flatten(), Dense(3, false)}}},
+      {"odd pool",
+       {"odd-pool", {16, 9, 9}, {Pool(2, 1), Conv(16, 3, 1, 0, false), Pool(2, 2), Flatten(), Dense(5, false)}}},
       {"dense only", {"dense-only", {1, 9, 7}, {Dropout(0.2), Flatten(), Dense(50, false), Dense(12, false)}}, false},
       {"one layer", {"one-layer", {2, 3, 3}, {Flatten(), Dense(2, false)}}, false},
   };
@@ -81,7 +93,9 @@ struct Shard {
 
   Shard(const Model& model, uint32_t samples, uint32_t seed) {
     uint64_t state = seed * 2654435761u + 12345;
-    const auto next = [&state] { return static_cast<uint32_t>((state = state * 6364136223846793005u + 1442695) >> 33); };
+    const auto next = [&state] {
+      return static_cast<uint32_t>((state = state * 6364136223846793005u + 1442695) >> 33);
+    };
     pixels.resize(samples * model.spec.input.size());
     for (uint8_t& pixel : pixels) pixel = next() % 3 == 0 ? 0 : static_cast<uint8_t>(next());
     for (uint32_t i = 0; i < samples; ++i) {
@@ -97,7 +111,8 @@ std::vector<float> Parameters(const Model& model) {
   std::vector<float> parameters = InitialParameters(model, 3);
   for (const Parameter& parameter : model.parameters) {
     if (parameter.fan_in != 0) continue;
-    for (uint64_t i = 0; i < parameter.size; ++i) parameters[parameter.offset + i] = 0.01f * static_cast<float>(i % 7) - 0.02f;
+    for (uint64_t i = 0; i < parameter.size; ++i)
+      parameters[parameter.offset + i] = 0.01f * static_cast<float>(i % 7) - 0.02f;
   }
   return parameters;
 }
@@ -134,7 +149,15 @@ double Largest(const float* values, size_t count) {
 }
 
 // Errors of sums of `depth` random terms grow with its root; Winograd's transforms make them some ten times as large.
-double Tolerance(double depth, double rounding) { return 16 * rounding * std::sqrt(depth) + 64 * rounding; }
+// What bfloat16 rounds off each factor, at most 2^-9 of it, is far more than that.
+double Tolerance(double depth, Precision precision) {
+  constexpr double kRounding = 6e-8;
+  return kRounding * (16 * std::sqrt(depth) + 64) + (precision == Precision::kBf16 ? 0.02 : 0);
+}
+
+// Of gradients that jump, the root of the sum of squares: where one of some 50 units of a dense layer switches, all
+// gradients before it change by a tenth.
+double JumpTolerance(Precision precision) { return precision == Precision::kBf16 ? 0.4 : 0.02; }
 
 void ExpectNear(const std::vector<float>& found, const std::vector<float>& right, double tolerance, const char* what) {
   ASSERT_EQ(found.size(), right.size());
@@ -147,13 +170,13 @@ void ExpectNear(const std::vector<float>& found, const std::vector<float>& right
 }
 
 void ExpectGradientsAgree(const Case& tested, const Model& model, const Outcome& found, const Outcome& right,
-                          uint32_t samples, double rounding) {
+                          uint32_t samples, Precision precision) {
   for (size_t p = 0; p < model.parameters.size(); ++p) {
     const Parameter& parameter = model.parameters[p];
     const float* const a = found.gradient.data() + parameter.offset;
     const float* const b = right.gradient.data() + parameter.offset;
     const double scale = Largest(b, parameter.size);
-    const double tolerance = Tolerance(double{samples} * 1000, rounding);
+    const double tolerance = Tolerance(1000.0 * samples, precision);
     double error = 0, norm = 0;
     for (uint64_t i = 0; i < parameter.size; ++i) {
       const double difference = std::fabs(double{a[i]} - double{b[i]});
@@ -162,7 +185,7 @@ void ExpectGradientsAgree(const Case& tested, const Model& model, const Outcome&
       error += difference * difference;
       norm += double{b[i]} * double{b[i]};
     }
-    ASSERT_TRUE(std::sqrt(error) <= (tested.jumps ? 0.02 : tolerance) * std::sqrt(norm) + 1e-12)
+    ASSERT_TRUE(std::sqrt(error) <= (tested.jumps ? JumpTolerance(precision) : tolerance) * std::sqrt(norm) + 1e-12)
         << tested.name << ", " << parameter.name << ", " << samples << " samples: off by " << std::sqrt(error) << " of "
         << std::sqrt(norm);
   }
@@ -184,7 +207,7 @@ class OnednnTest : public testing::Test {
     return nullptr;
   }
 
-  void ExpectAgreement(Precision precision, const char* vectors, double rounding) {
+  void ExpectAgreement(Precision precision, const char* vectors) {
     for (const Case& tested : Cases()) {
       SCOPED_TRACE(tested.name);
       const Result<Model> model = MakeModel(tested.spec);
@@ -198,11 +221,11 @@ class OnednnTest : public testing::Test {
         const Shard shard(*model, samples, samples);
         const Outcome found = Compute(*backend, *model, shard.input), right = Compute(**reference, *model, shard.input);
         if (HasFailure()) return;
-        const double tolerance = Tolerance(2000, rounding);
+        const double tolerance = Tolerance(2000, precision);
         ExpectNear(found.logits, right.logits, tolerance, "logit");
         EXPECT_NEAR(found.training.loss_sum, right.training.loss_sum, samples * tolerance * 4);
         EXPECT_NEAR(found.inference.loss_sum, right.inference.loss_sum, samples * tolerance * 4);
-        ExpectGradientsAgree(tested, *model, found, right, samples, rounding);
+        ExpectGradientsAgree(tested, *model, found, right, samples, precision);
         if (HasFatalFailure()) return;
       }
     }
@@ -212,9 +235,9 @@ class OnednnTest : public testing::Test {
   std::string message_;
 };
 
-TEST_F(OnednnTest, AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "", 6e-8); }
-TEST_F(OnednnTest, Avx2AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "avx2", 6e-8); }
-TEST_F(OnednnTest, Bf16AgreesWithTheReference) { ExpectAgreement(Precision::kBf16, "", 2e-3); }
+TEST_F(OnednnTest, AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, ""); }
+TEST_F(OnednnTest, Avx2AgreesWithTheReference) { ExpectAgreement(Precision::kFp32, "avx2"); }
+TEST_F(OnednnTest, Bf16AgreesWithTheReference) { ExpectAgreement(Precision::kBf16, ""); }
 
 TEST_F(OnednnTest, NativeOrderHoldsEveryParameter) {
   for (const Case& tested : Cases()) {
@@ -242,7 +265,9 @@ TEST_F(OnednnTest, PaddingOfGradientsIsZero) {
     backend->ToNative(ones, native);
     const Outcome outcome = Compute(*backend, *model, Shard(*model, 5, 1).input);
     for (size_t i = 0; i < native.size(); ++i) {
-      if (native[i] == 0) ASSERT_EQ(outcome.native_gradient[i], 0.0f) << tested.name << ", float " << i;
+      if (native[i] == 0) {
+        ASSERT_EQ(outcome.native_gradient[i], 0.0f) << tested.name << ", float " << i;
+      }
     }
   }
 }
@@ -338,11 +363,12 @@ TEST_F(OnednnTest, ParametersThatAreNoNumbersAreNoticed) {
         backend->ToNative(parameters, native);
         const auto prepared = backend->Prepare(native);
         if (!prepared.ok()) continue;
-        const auto context = backend->NewContext(3);
+        const auto context = backend->NewContext(16);  // Dropout hides a unit of some samples, not of all.
         ShardTally tally;
-        const Shard shard(*model, 3, 4);
+        const Shard shard(*model, 16, 4);
         const Status status = (*context)->ForwardBackward(**prepared, shard.input, gradient, tally);
-        const bool finite = std::all_of(gradient.begin(), gradient.end(), [](float value) { return std::isfinite(value); });
+        const bool finite =
+            std::all_of(gradient.begin(), gradient.end(), [](float value) { return std::isfinite(value); });
         EXPECT_FALSE(status.ok() && finite) << parameter.name << " = " << wrong;
       }
     }

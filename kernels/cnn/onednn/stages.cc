@@ -1,7 +1,7 @@
 #include "kernels/cnn/onednn/stages.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <utility>
@@ -24,6 +24,10 @@ Boundary Plain(const Shape& shape) {
 Boundary Blocked(const Shape& shape, uint32_t lanes, bool dense_input) {
   const size_t floats = RoundUp(shape.channels, lanes) * shape.height * shape.width;
   return {shape, false, floats, dense_input ? RoundUp(floats, kAlignment) + kAlignment : floats};
+}
+
+bool AllFinite(const float* values, size_t count) {
+  return std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
 }
 
 struct DropoutRule {
@@ -61,6 +65,7 @@ class WinogradStage : public Stage {
   void FromNative(const float* native, float* model) const override {
     std::copy_n(native + offset_, native_floats(), model + first_);
   }
+  bool HasFiniteParameters(const float* native) const override { return AllFinite(native + offset_, native_floats()); }
   std::unique_ptr<StageWeights> Prepare(const float* native) const override {
     auto weights = std::make_unique<Weights>();
     weights->u = Aligned<float>(points());
@@ -84,8 +89,8 @@ class WinogradStage : public Stage {
     for (uint32_t i = 0; i < pass.samples; ++i) {
       if (drops) {
         kernels_.dropout_mask(output_.shape.channels, output_.shape.height * output_.shape.width, pass.input->seed,
-                              pass.input->positions[i], pass.input->step,
-                              Word3(Purpose::kDropout, dropout_->layer), dropout_->keep_below, mine.keep.get());
+                              pass.input->positions[i], pass.input->step, Word3(Purpose::kDropout, dropout_->layer),
+                              dropout_->keep_below, mine.keep.get());
       }
       kernels_.winograd_forward(shape_, input.at(i), static_cast<const Weights*>(weights)->u.get(),
                                 native + offset_ + weights_, drops ? mine.keep.get() : nullptr,
@@ -133,8 +138,12 @@ class ConvolutionStage : public Stage {
 
   ConvolutionStage(const VectorKernels& kernels, const ConvolutionShape& shape, const Parameter& weight,
                    const Boundary& output, const dnnl::engine& engine)
-      : kernels_(kernels), shape_(shape), convolution_(shape, kernels.lanes, engine), first_(weight.offset),
-        weights_(weight.size), padded_weights_(RoundUp(weight.size, kAlignment)) {
+      : kernels_(kernels),
+        shape_(shape),
+        convolution_(shape, kernels.lanes, engine),
+        first_(weight.offset),
+        weights_(weight.size),
+        padded_weights_(RoundUp(weight.size, kAlignment)) {
     output_ = output;
   }
 
@@ -147,6 +156,7 @@ class ConvolutionStage : public Stage {
     std::copy_n(native + offset_, weights_, model + first_);
     std::copy_n(native + offset_ + padded_weights_, shape_.output.channels, model + first_ + weights_);
   }
+  bool HasFiniteParameters(const float* native) const override { return AllFinite(native + offset_, native_floats()); }
   std::unique_ptr<StageWeights> Prepare(const float* native) const override {
     auto weights = std::make_unique<Weights>();
     weights->memory = convolution_.Reorder(native + offset_);
@@ -191,9 +201,16 @@ class DenseStage : public Stage {
   };
 
   // `input` is flattened: value (channel, pixel) of it is input channel * pixels + pixel of the model.
-  DenseStage(const VectorKernels& kernels, const Boundary& input, uint32_t units, bool relu, const Parameter& weight)
-      : kernels_(kernels), input_(input), units_(units), padded_units_(static_cast<uint32_t>(RoundUp(units, kAlignment))),
-        relu_(relu), first_(weight.offset), inputs_(weight.size / units) {
+  DenseStage(const VectorKernels& kernels, const DenseKernels& dense, const Boundary& input, uint32_t units, bool relu,
+             const Parameter& weight)
+      : kernels_(kernels),
+        dense_(dense),
+        input_(input),
+        units_(units),
+        padded_units_(static_cast<uint32_t>(RoundUp(units, kAlignment))),
+        relu_(relu),
+        first_(weight.offset),
+        inputs_(weight.size / units) {
     output_ = {{units, 1, 1}, false, padded_units_, padded_units_ + kAlignment};
   }
 
@@ -217,14 +234,14 @@ class DenseStage : public Stage {
   }
   std::unique_ptr<StageState> NewState(uint32_t max_samples) const override {
     auto state = std::make_unique<State>();
-    state->scratch = Aligned<float>(kernels_.dense_scratch(max_samples, padded_units_));
+    state->scratch = Aligned<float>(dense_.scratch(max_samples, padded_units_));
     return state;
   }
 
-  void Forward(const Pass& pass, const float* native, const StageWeights* /*weights*/, StageState* /*state*/,
-               Rows input, Rows output) const override {
-    kernels_.dense_forward(pass.samples, inputs(), padded_units_, input.data, input.stride, native + offset_,
-                           Bias(native), relu_, output.data, output.stride);
+  void Forward(const Pass& pass, const float* native, const StageWeights* /*weights*/, StageState* state, Rows input,
+               Rows output) const override {
+    dense_.forward(pass.samples, inputs(), padded_units_, input.data, input.stride, native + offset_, Bias(native),
+                   relu_, output.data, output.stride, Scratch(state));
   }
 
   void Backward(const Pass& pass, const float* native, const StageWeights* /*weights*/, StageState* state, Rows input,
@@ -235,15 +252,15 @@ class DenseStage : public Stage {
       }
     }
     float* const to = gradient + offset_;
-    kernels_.dense_weights_gradient(pass.samples, inputs(), padded_units_, input.data, input.stride, doutput.data,
-                                    doutput.stride, to, to + input_.floats * padded_units_);
+    dense_.weights_gradient(pass.samples, inputs(), padded_units_, input.data, input.stride, doutput.data,
+                            doutput.stride, to, to + input_.floats * padded_units_, Scratch(state));
     if (dinput.data == nullptr) return;
-    kernels_.dense_input_gradient(pass.samples, inputs(), padded_units_, doutput.data, doutput.stride,
-                                  native + offset_, dinput.data, dinput.stride,
-                                  static_cast<State&>(*state).scratch.get());
+    dense_.input_gradient(pass.samples, inputs(), padded_units_, doutput.data, doutput.stride, native + offset_,
+                          dinput.data, dinput.stride, Scratch(state));
   }
 
  private:
+  static float* Scratch(StageState* state) { return static_cast<State*>(state)->scratch.get(); }
   uint32_t inputs() const { return static_cast<uint32_t>(input_.floats); }
   const float* Bias(const float* native) const { return native + offset_ + input_.floats * padded_units_; }
   size_t RowOf(size_t input) const {
@@ -254,6 +271,7 @@ class DenseStage : public Stage {
   }
 
   const VectorKernels& kernels_;
+  const DenseKernels& dense_;
   const Boundary input_;
   const uint32_t units_, padded_units_;
   const bool relu_;
@@ -354,12 +372,16 @@ class DropoutStage : public Stage {
 
 class Builder {
  public:
-  Builder(const Model& model, const VectorKernels& kernels, const dnnl::engine& engine)
-      : model_(model), kernels_(kernels), engine_(engine), layers_(model.spec.layers) {}
+  Builder(const Model& model, const VectorKernels& kernels, const DenseKernels& dense, const dnnl::engine& engine)
+      : model_(model), kernels_(kernels), dense_(dense), engine_(engine), layers_(model.spec.layers) {}
 
   Network Build() {
-    const bool pools_first = !layers_.empty() && FirstShaping() == LayerKind::kMaxPool;
-    here_ = pools_first ? Blocked(model_.spec.input, kernels_.lanes, false) : Plain(model_.spec.input);
+    // oneDNN takes plain images one right after the other; vector code takes what is padded.
+    const LayerKind shaping = FirstShaping();
+    const bool is_blocked =
+        shaping == LayerKind::kMaxPool || (shaping == LayerKind::kConv && layers_.front().kind == LayerKind::kDropout);
+    here_ = is_blocked ? Blocked(model_.spec.input, kernels_.lanes, false) : Plain(model_.spec.input);
+    if (shaping == LayerKind::kConv && !is_blocked) here_.stride = here_.floats = model_.spec.input.size();
     network_.input = here_;
     while (next_ < layers_.size()) AddLayer();
     size_t offset = 0;
@@ -413,7 +435,7 @@ class Builder {
         return;
       case LayerKind::kDense:
         has_parameters_ = true;
-        Add(std::make_unique<DenseStage>(kernels_, here_, layer.units, layer.relu, WeightOf(number)));
+        Add(std::make_unique<DenseStage>(kernels_, dense_, here_, layer.units, layer.relu, WeightOf(number)));
         return;
     }
   }
@@ -433,8 +455,8 @@ class Builder {
                                    .plain_input = here_.plain,
                                    .wants_input_gradient = has_parameters_};
       has_parameters_ = true;
-      Add(std::make_unique<ConvolutionStage>(kernels_, shape, WeightOf(number),
-                                             Blocked(output, kernels_.lanes, false), engine_));
+      Add(std::make_unique<ConvolutionStage>(kernels_, shape, WeightOf(number), Blocked(output, kernels_.lanes, false),
+                                             engine_));
       return;
     }
     has_parameters_ = true;
@@ -463,6 +485,7 @@ class Builder {
 
   const Model& model_;
   const VectorKernels& kernels_;
+  const DenseKernels& dense_;
   const dnnl::engine& engine_;
   const std::vector<Layer>& layers_;
   size_t next_ = 0;
@@ -473,8 +496,9 @@ class Builder {
 
 }  // namespace
 
-Network BuildNetwork(const Model& model, const VectorKernels& kernels, const dnnl::engine& engine) {
-  return Builder(model, kernels, engine).Build();
+Network BuildNetwork(const Model& model, const VectorKernels& kernels, const DenseKernels& dense,
+                     const dnnl::engine& engine) {
+  return Builder(model, kernels, dense, engine).Build();
 }
 
 }  // namespace potluck::cnn

@@ -81,11 +81,13 @@ class Stage {
   void set_offset(size_t offset) { offset_ = offset; }
   virtual void ToNative(const float* /*model*/, float* /*native*/) const {}
   virtual void FromNative(const float* /*native*/, float* /*model*/) const {}
+  // Whether parameters are finite where a ReLU could hide that they are not; what dense layers have shows in the loss.
+  virtual bool HasFiniteParameters(const float* /*native*/) const { return true; }
   virtual std::unique_ptr<StageWeights> Prepare(const float* /*native*/) const { return nullptr; }
 
   virtual std::unique_ptr<StageState> NewState(uint32_t /*max_samples*/) const { return nullptr; }
-  virtual void Forward(const Pass& pass, const float* native, const StageWeights* weights, StageState* state, Rows input,
-                       Rows output) const = 0;
+  virtual void Forward(const Pass& pass, const float* native, const StageWeights* weights, StageState* state,
+                       Rows input, Rows output) const = 0;
   // `dinput.data` is null where nobody wants it. `gradient`, in native order, is that of the whole network.
   virtual void Backward(const Pass& pass, const float* native, const StageWeights* weights, StageState* state,
                         Rows input, Rows output, Rows doutput, Rows dinput, float* gradient) const = 0;
@@ -103,6 +105,7 @@ struct Network {
 };
 
 // May throw dnnl::error.
-Network BuildNetwork(const Model& model, const VectorKernels& kernels, const dnnl::engine& engine);
+Network BuildNetwork(const Model& model, const VectorKernels& kernels, const DenseKernels& dense,
+                     const dnnl::engine& engine);
 
 }  // namespace potluck::cnn

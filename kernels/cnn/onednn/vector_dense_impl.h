@@ -10,7 +10,7 @@ namespace {
 constexpr size_t kDepth = 96;
 
 inline void DenseForward(uint32_t samples, uint32_t inputs, uint32_t units, const float* x, size_t x_stride,
-                         const float* w, const float* bias, bool relu, float* y, size_t y_stride) {
+                         const float* w, const float* bias, bool relu, float* y, size_t y_stride, float* /*scratch*/) {
   for (size_t i = 0; i < samples; ++i) {
     for (size_t n = 0; n < units; n += kLanes) Store(y + i * y_stride + n, Load(bias + n));
   }
@@ -28,7 +28,7 @@ inline void DenseForward(uint32_t samples, uint32_t inputs, uint32_t units, cons
 }
 
 inline void DenseWeightsGradient(uint32_t samples, uint32_t inputs, uint32_t units, const float* x, size_t x_stride,
-                                 const float* dy, size_t dy_stride, float* dw, float* dbias) {
+                                 const float* dy, size_t dy_stride, float* dw, float* dbias, float* /*scratch*/) {
   for (size_t n = 0; n < units; n += kLanes) {
     Vec sum = Zero();
     for (size_t i = 0; i < samples; ++i) sum = Add(sum, Load(dy + i * dy_stride + n));
@@ -46,6 +46,19 @@ inline size_t PaddedSamples(uint32_t samples) { return (size_t{samples} + kLanes
 
 inline size_t DenseScratch(uint32_t samples, uint32_t units) {
   return PaddedSamples(samples) * (size_t{units} + kLanes);
+}
+
+inline void TurnBlock(size_t samples, const float* block, size_t stride, float* dx, size_t dx_stride) {
+  alignas(64) float edge[kLanes * kLanes];
+  for (size_t i = 0; i < samples; i += kLanes) {
+    const size_t rows = samples - i < kLanes ? samples - i : kLanes;
+    if (rows == kLanes) {
+      Transpose(block + i, stride, dx + i * dx_stride, dx_stride);
+    } else {
+      Transpose(block + i, stride, edge, kLanes);
+      for (size_t r = 0; r < rows; ++r) Store(dx + (i + r) * dx_stride, Load(edge + r * kLanes));
+    }
+  }
 }
 
 inline void DenseInputGradient(uint32_t samples, uint32_t inputs, uint32_t units, const float* dy, size_t dy_stride,
@@ -70,15 +83,7 @@ inline void DenseInputGradient(uint32_t samples, uint32_t inputs, uint32_t units
   }
   for (size_t k = 0; k < inputs; k += kLanes) {
     Multiply<false>(kLanes, padded / kLanes, units, w + k * units, units, 1, turned, padded, block, padded);
-    for (size_t i = 0; i < padded; i += kLanes) {
-      const size_t rows = samples - i < kLanes ? samples - i : kLanes;
-      if (rows == kLanes) {
-        Transpose(block + i, padded, dx + i * dx_stride + k, dx_stride);
-      } else {
-        Transpose(block + i, padded, edge, kLanes);
-        for (size_t r = 0; r < rows; ++r) Store(dx + (i + r) * dx_stride + k, Load(edge + r * kLanes));
-      }
-    }
+    TurnBlock(samples, block, padded, dx + k, dx_stride);
   }
 }
 

@@ -2,8 +2,8 @@
 // dropout. One text (vector_*_impl.h) compiled for AVX2 and for AVX-512; a table of functions each.
 //
 // Everything here works on one thread with memory of the caller's, and gives the same bits for the same inputs.
-// Activations of one sample lie in blocks of `lanes` channels: [channels / lanes][height][width][lanes], channels padded
-// with zeros to a multiple of `lanes`. Pointers are aligned to 64 bytes.
+// Activations of one sample lie in blocks of `lanes` channels: [channels / lanes][height][width][lanes], channels
+// padded with zeros to a multiple of `lanes`. Pointers are aligned to 64 bytes.
 //
 // Winograd's F(4x4, 3x3) (Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016) makes a tile
 // of 4x4 outputs from 6x6 inputs with 36 multiplications a pair of channels instead of 144. Both gradients are the
@@ -29,6 +29,21 @@ struct WinogradShape {
 
 inline constexpr size_t kWinogradPoints = 36;
 
+// Dense layers. `inputs` is a multiple of the lanes, `units` of 16; rows of samples are `stride` floats apart;
+// `scratch` has scratch(samples, units) floats.
+struct DenseKernels {
+  size_t (*scratch)(uint32_t samples, uint32_t units);
+  // y [samples][units] = x [samples][inputs] w [inputs][units] + bias, then ReLU.
+  void (*forward)(uint32_t samples, uint32_t inputs, uint32_t units, const float* x, size_t x_stride, const float* w,
+                  const float* bias, bool relu, float* y, size_t y_stride, float* scratch);
+  // dw = x^T dy, dbias = sum of dy.
+  void (*weights_gradient)(uint32_t samples, uint32_t inputs, uint32_t units, const float* x, size_t x_stride,
+                           const float* dy, size_t dy_stride, float* dw, float* dbias, float* scratch);
+  // dx = dy w^T.
+  void (*input_gradient)(uint32_t samples, uint32_t inputs, uint32_t units, const float* dy, size_t dy_stride,
+                         const float* w, float* dx, size_t dx_stride, float* scratch);
+};
+
 struct VectorKernels {
   uint32_t lanes = 0;
   const char* name = "";
@@ -39,9 +54,9 @@ struct VectorKernels {
   void (*winograd_weights)(const WinogradShape& shape, const float* weights, float* u, float* ut);
   // The transpose of that for u: du -> gradient [filters][channels][3][3].
   void (*winograd_weights_gradient)(const WinogradShape& shape, const float* du, float* gradient);
-  // With `pool`, `route` (a byte an output value) says where each value came from: 0 to 3 (row by row in the window), or
-  // 4, nowhere, where it is 0 by ReLU or dropout. `keep` (a byte an output value, in blocked order; null: no dropout)
-  // and `scale` are the dropout that follows the pool. Without `pool` both are null.
+  // With `pool`, `route` (a byte an output value) says where each value came from: 0 to 3 (row by row in the window),
+  // or 4, nowhere, where it is 0 by ReLU or dropout. `keep` (a byte an output value, in blocked order; null: no
+  // dropout) and `scale` are the dropout that follows the pool. Without `pool` both are null.
   void (*winograd_forward)(const WinogradShape& shape, const float* input, const float* u, const float* bias,
                            const uint8_t* keep, float scale, float* output, uint8_t* route, float* scratch);
   // `gradient` is that of `output`; with `pool`, values are routed and multiplied by `scale`; without, they count where
@@ -50,17 +65,9 @@ struct VectorKernels {
                             const float* gradient, const uint8_t* route, float scale, float* dinput, float* du,
                             float* dbias, float* scratch);
 
-  // --- Dense layers. `units` is a multiple of the lanes; rows of samples are `stride` floats apart.
-  // y [samples][units] = x [samples][inputs] w [inputs][units] + bias, then ReLU.
-  void (*dense_forward)(uint32_t samples, uint32_t inputs, uint32_t units, const float* x, size_t x_stride,
-                        const float* w, const float* bias, bool relu, float* y, size_t y_stride);
-  // dw = x^T dy, dbias = sum of dy.
-  void (*dense_weights_gradient)(uint32_t samples, uint32_t inputs, uint32_t units, const float* x, size_t x_stride,
-                                 const float* dy, size_t dy_stride, float* dw, float* dbias);
-  // dx = dy w^T; inputs is a multiple of the lanes. `scratch`: dense_scratch floats.
-  size_t (*dense_scratch)(uint32_t samples, uint32_t units);
-  void (*dense_input_gradient)(uint32_t samples, uint32_t inputs, uint32_t units, const float* dy, size_t dy_stride,
-                               const float* w, float* dx, size_t dx_stride, float* scratch);
+  DenseKernels dense;
+  // What a block of `lanes` inputs' gradients ends with: block [lanes][stride], a column a sample, to rows of dx.
+  void (*turn_block)(size_t samples, const float* block, size_t stride, float* dx, size_t dx_stride);
 
   // --- Value by value; counts are multiples of the lanes.
   void (*relu_backward)(size_t count, const float* output, float* gradient);  // gradient = output > 0 ? gradient : 0
@@ -79,5 +86,7 @@ struct VectorKernels {
 // Null where this processor (or this build) lacks the instructions.
 const VectorKernels* Avx2Kernels();
 const VectorKernels* Avx512Kernels();
+// With factors rounded to bfloat16, for AVX512_BF16.
+const DenseKernels* Bf16Dense();
 
 }  // namespace potluck::cnn

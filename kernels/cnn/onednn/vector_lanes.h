@@ -20,7 +20,10 @@ using Vec = __m512;
 using VecI = __m512i;
 // Registers that a block of sums may take: kRows<n> rows of n vectors.
 template <int kColumns>
-constexpr int kRows = kColumns >= 4 ? 6 : kColumns == 3 ? 8 : kColumns == 2 ? 12 : 12;
+constexpr int kRows = kColumns >= 4   ? 6
+                      : kColumns == 3 ? 8
+                      : kColumns == 2 ? 12
+                                      : 12;
 constexpr int kColumns = 4;
 
 POTLUCK_INLINE Vec Load(const float* p) { return _mm512_loadu_ps(p); }

@@ -17,10 +17,8 @@ constexpr VectorKernels Table(const char* name) {
   table.winograd_weights_gradient = WinogradWeightsGradient;
   table.winograd_forward = WinogradForward;
   table.winograd_backward = WinogradBackward;
-  table.dense_forward = DenseForward;
-  table.dense_weights_gradient = DenseWeightsGradient;
-  table.dense_scratch = DenseScratch;
-  table.dense_input_gradient = DenseInputGradient;
+  table.dense = {DenseScratch, DenseForward, DenseWeightsGradient, DenseInputGradient};
+  table.turn_block = TurnBlock;
   table.relu_backward = ReluBackward;
   table.dropout_mask = DropoutMask;
   table.apply_mask = ApplyMask;

@@ -7,7 +7,8 @@ namespace potluck::cnn {
 namespace {
 
 inline void ReluBackward(size_t count, const float* output, float* gradient) {
-  for (size_t i = 0; i < count; i += kLanes) Store(gradient + i, OnlyWherePositive(Load(output + i), Load(gradient + i)));
+  for (size_t i = 0; i < count; i += kLanes)
+    Store(gradient + i, OnlyWherePositive(Load(output + i), Load(gradient + i)));
 }
 
 inline void ApplyMask(size_t count, const uint8_t* keep, float scale, const float* from, float* to) {
