@@ -147,7 +147,7 @@ std::pair<Scheduler::RoundMap::iterator, std::optional<Scheduler::CheckChoice>> 
   std::optional<CheckChoice> best_check;
   for (auto it = rounds_.begin(); it != rounds_.end(); ++it) {
     const Job& job = jobs_.at(it->first.job);
-    if (job.share.paused) continue;
+    if (job.share.paused || !IsOfItsClass(slot, it->second)) continue;
     if (best_job != nullptr && job.share.priority < best_job->share.priority) continue;
     if (best_job != nullptr && job.share.priority == best_job->share.priority &&
         job.virtual_time >= best_job->virtual_time) {
@@ -191,6 +191,7 @@ double Scheduler::QueuedSeconds(const Slot& slot) const {
 // Finds the lease that will be finished last and asks its worker for so much of its tail that both slots would finish
 // together. The tail is granted when the worker has confirmed.
 void Scheduler::SplitTailFor(SessionId thief_id, uint32_t thief_slot) {
+  const Slot& thief = sessions_.at(thief_id).slots[thief_slot];
   const double worth = kWorthSplitting * absl::ToDoubleSeconds(options_.min_unit);
   Lease* victim = nullptr;
   double victim_before = 0;  // Seconds until its slot comes to it.
@@ -206,6 +207,7 @@ void Scheduler::SplitTailFor(SessionId thief_id, uint32_t thief_slot) {
         finish += speed > 0 ? CostOf(rounds_.at(lease.round), lease.rest) / speed : worth;
         if (lease.trial || lease.shrink_to || lease.solid || lease.revoke || jobs_.at(lease.round.job).share.paused)
           continue;
+        if (!IsOfItsClass(thief, rounds_.at(lease.round))) continue;
         if (finish > worth && finish > victim_finish) {
           victim = &lease;
           victim_before = before;
@@ -218,7 +220,7 @@ void Scheduler::SplitTailFor(SessionId thief_id, uint32_t thief_slot) {
   const OpenedRound& round = rounds_.at(victim->round);
   const double cost = CostOf(round, victim->rest);
   const double victim_speed = cost / std::max(victim_finish - victim_before, 1e-9);
-  const double measured = SpeedOrMean(sessions_.at(thief_id).slots[thief_slot], victim->round.job);
+  const double measured = SpeedOrMean(thief, victim->round.job);
   const double thief_speed = measured > 0 ? measured : victim_speed;
   const double taken = std::min(cost, victim_finish / (1 / victim_speed + 1 / thief_speed));
   double kept = cost - taken;

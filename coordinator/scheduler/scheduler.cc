@@ -27,7 +27,7 @@ Scheduler::OpenedRound* Scheduler::FindRound(RoundKey key) {
 // ---- Rounds
 
 void Scheduler::OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed,
-                          const JobShare& share, std::vector<Interval> known) {
+                          const JobShare& share, std::vector<Interval> known, RoundTerms terms) {
   Job& job = jobs_[key.job];
   job.share = share;
   CatchUp(job);
@@ -36,6 +36,7 @@ void Scheduler::OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, I
   IntervalSet free = committed.Complement({0, round.plan->Size()});
   round.committed = std::move(committed);
   round.known = std::move(known);
+  round.terms = std::move(terms);
   Free(rounds_[key] = std::move(round), free);
 }
 
@@ -366,6 +367,7 @@ void Scheduler::Confirm(Lease& lease, const HeldLease& held) {
 bool Scheduler::Adopt(SessionId id, Session& session, const HeldLease& held) {
   OpenedRound* round = FindRound(held.round);
   if (round == nullptr || held.rest.empty() || held.slot >= session.slots.size()) return false;
+  if (round->terms.is_volatile && held.lease.epoch != static_cast<uint64_t>(options_.epoch)) return false;
   if (!round->free.Contains(held.rest)) return false;
   TakeFree(*round, held.rest);
   Lease lease;
@@ -417,6 +419,11 @@ bool Scheduler::HoldsLeaseOf(SessionId id, JobId job) const {
     }
   }
   return false;
+}
+
+bool Scheduler::HoldsLease(SessionId session, LeaseId lease, RoundKey key) const {
+  const auto it = leases_.find(lease);
+  return it != leases_.end() && it->second.session == session && it->second.round == key;
 }
 
 RoundState Scheduler::Inspect(RoundKey key) const {

@@ -62,6 +62,12 @@ struct JobShare {
   double weight = 1;
 };
 
+// What a round asks of leases and slots, besides its plan.
+struct RoundTerms {
+  bool is_volatile = false;         // Leases of another epoch are not adopted: their results are of no use.
+  std::string numerics_class = {};  // Only slots of this class get any of it; empty: all do.
+};
+
 // What a slot can do, as its worker says.
 struct SlotInfo {
   std::string numerics_class;
@@ -109,7 +115,7 @@ class Scheduler {
 
   // Rounds. `committed` is what the store already holds of it, `known` are the intervals of known-answer units.
   void OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed, const JobShare& share,
-                 std::vector<Interval> known = {});
+                 std::vector<Interval> known = {}, RoundTerms terms = {});
   void CloseRound(RoundKey key);
   void SetShare(JobId job, const JobShare& share);
   void ForgetJob(JobId job);
@@ -140,6 +146,8 @@ class Scheduler {
   // The terms of waiting checks that no worker at the table may run.
   std::vector<CheckTerms> ChecksWithoutWorker(RoundKey key) const;
   bool HasChecks(RoundKey key) const;
+  // Whether a worker at the table has a slot of the class that the round asks for.
+  bool HasWorkerFor(RoundKey key) const;
   // How the slot computes ordinary work.
   Way WayOf(SessionId session, uint32_t slot) const;
 
@@ -165,6 +173,7 @@ class Scheduler {
   double SessionRate(SessionId session, JobId job) const;
   size_t LeaseCount(SessionId session) const;
   bool HoldsLeaseOf(SessionId session, JobId job) const;
+  bool HoldsLease(SessionId session, LeaseId lease, RoundKey key) const;
   RoundState Inspect(RoundKey key) const;
 
  private:
@@ -222,6 +231,7 @@ class Scheduler {
     std::set<LeaseId> trials;
     std::map<CheckId, Check> checks;
     std::map<CheckTerms, std::set<CheckId>> waiting;
+    RoundTerms terms;
   };
   // A check that fits a slot.
   struct CheckChoice {
@@ -274,7 +284,9 @@ class Scheduler {
   std::optional<CheckChoice> ChooseCheck(absl::Time now, const Session& session, const Slot& slot, RoundKey key,
                                          const OpenedRound& round) const;
   bool IsExcluded(WorkerId worker, const CheckTerms& terms) const;
-  static CheckChoice FitOf(const SlotInfo& slot, const CheckTerms& terms);
+  // None: it does not fit at all.
+  static std::optional<CheckChoice> FitOf(const SlotInfo& slot, const CheckTerms& terms);
+  static bool IsOfItsClass(const Slot& slot, const OpenedRound& round);
   std::optional<Trial> KnownAnswerDue(const Slot& slot, RoundKey key, const OpenedRound& round) const;
   void TrialLost(OpenedRound& round, const Lease& lease);
   void SplitTailFor(SessionId id, uint32_t slot);

@@ -8,6 +8,8 @@
 #include <map>
 #include <string>
 
+#include "kernels/cnn/dyadic.h"
+
 namespace potluck::cnn {
 namespace {
 

@@ -38,7 +38,7 @@ struct Answers {
   double gradient = 0;   // Sum of the gradient's numbers,
   double magnitude = 0;  // and of their magnitudes.
 };
-constexpr Answers kKnown{1, 1, 1};
+constexpr Answers kKnown{4.226162, 9.306988, 34.860435};
 constexpr double kTolerance = 1e-4;  // Relative; 32-bit sums of some hundred terms.
 
 Result<Answers> Compute(const Model& model, const Backend& backend) {

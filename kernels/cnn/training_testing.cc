@@ -1,7 +1,9 @@
 #include "kernels/cnn/training_testing.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <span>
 #include <utility>
@@ -13,10 +15,20 @@
 namespace potluck::cnn {
 
 std::string TestBlobs::DigestOf(std::string_view bytes) const {
+  uint64_t lanes[4] = {bytes.size(), 1, 2, 3};
+  const auto mix = [](uint64_t hash, uint64_t word) {
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+    return hash ^ hash >> 29;
+  };
+  for (size_t i = 0; i < bytes.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + i, std::min<size_t>(8, bytes.size() - i));
+    lanes[i / 8 % 4] = mix(lanes[i / 8 % 4], word);
+  }
   std::string digest;
-  for (uint64_t lane = 0; lane < 4; ++lane) {
-    uint64_t hash = 0xcbf29ce484222325u + lane;
-    for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3u;
+  for (int lane = 0; lane < 4; ++lane) {
+    uint64_t hash = static_cast<uint64_t>(lane);
+    for (int other = 0; other < 4; ++other) hash = mix(hash, lanes[(lane + other) % 4]);
     for (int shift = 0; shift < 64; shift += 8) digest.push_back(static_cast<char>(hash >> shift));
   }
   return digest;
@@ -24,14 +36,28 @@ std::string TestBlobs::DigestOf(std::string_view bytes) const {
 
 std::string TestBlobs::Put(std::string_view bytes) {
   std::string digest = DigestOf(bytes);
-  blobs_.emplace(digest, bytes);
+  Blob& blob = blobs_[digest];
+  if (blob.puts++ == 0) blob.bytes = bytes;
   return digest;
+}
+
+void TestBlobs::Remove(const std::string& digest) {
+  const auto it = blobs_.find(digest);
+  if (it == blobs_.end() || --it->second.puts > 0) return;
+  blobs_.erase(it);
+  std::filesystem::remove(PathOf(digest));
 }
 
 Result<std::string> TestBlobs::Read(std::string_view digest) const {
   const auto it = blobs_.find(std::string(digest));
   if (it == blobs_.end()) return Status::Error("There is no such blob.");
-  return it->second;
+  return it->second.bytes;
+}
+
+std::string TestBlobs::PathOf(const std::string& digest) const {
+  std::string path = folder_.path() + "/";
+  for (const unsigned char byte : digest) path += std::to_string(byte) + ".";
+  return path;
 }
 
 Result<std::string> TestBlobs::Fetch(const std::string& digest) {
@@ -42,9 +68,8 @@ Result<std::string> TestBlobs::Fetch(const std::string& digest) {
     return Status::Error("The blob cannot be fetched.");
   }
   fetched_ += bytes->size();
-  std::string name;
-  for (const unsigned char byte : digest) name += std::to_string(byte) + ".";
-  return folder_.Write(name, *bytes);
+  std::ofstream(PathOf(digest), std::ios::binary) << *bytes;
+  return PathOf(digest);
 }
 
 ModelSpec TinyModel() {
@@ -121,6 +146,7 @@ std::vector<TestSlice> RunUnit(Runner& runner, const Round& round, Interval unit
     slices.push_back({interval, std::string(payload)});
   });
   EXPECT_TRUE(status.ok()) << status.message();
+  for (const std::string& digest : bulk) blobs.Remove(digest);
   return slices;
 }
 
@@ -130,7 +156,7 @@ class Hand {
  public:
   Hand(const Spec& spec, TestBlobs& blobs, const HandOptions& options)
       : spec_(spec), blobs_(blobs), options_(options), random_(options.seed) {
-    for (int i = 0; i < options.workers; ++i) runners_.push_back(MakeCpuRunner(options.threads, ""));
+    for (int i = 0; i < options.workers; ++i) runners_.push_back(MakeCpuRunner(options.threads, options.plugin));
     NewPlanner();
   }
 

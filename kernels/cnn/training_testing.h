@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <string>
@@ -26,6 +27,8 @@ namespace potluck::cnn {
 class TestBlobs final : public BlobSource {
  public:
   std::string Put(std::string_view bytes);
+  // Takes one Put back, file and all.
+  void Remove(const std::string& digest);
   Result<std::string> Read(std::string_view digest) const;
   BlobReader reader() const {
     return [this](std::string_view digest) { return Read(digest); };
@@ -40,7 +43,13 @@ class TestBlobs final : public BlobSource {
 
  private:
   TestFolder folder_;
-  std::map<std::string, std::string> blobs_;
+  std::string PathOf(const std::string& digest) const;
+
+  struct Blob {
+    std::string bytes;
+    int puts = 0;
+  };
+  std::map<std::string, Blob> blobs_;
   uint64_t fetched_ = 0;
   std::mutex mutex_;
 };
@@ -56,6 +65,7 @@ Spec TinySpec(TestBlobs& blobs);
 struct HandOptions {
   int workers = 1;
   int threads = 1;
+  std::string plugin = {};          // As MakeCpuRunner.
   uint64_t seed = 0;                // Of the units and of the order in which slices are merged.
   bool restart_each_round = false;  // A new planner from the saved state before each round, and in the midst of it.
   double seconds_a_round = 0;

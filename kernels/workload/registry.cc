@@ -1,6 +1,8 @@
 #include "kernels/workload/registry.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -30,7 +32,8 @@ Status UnknownWorkload(std::string_view name) {
 
 }  // namespace
 
-Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec, const BlobReader& blobs) {
+Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec,
+                                             const BlobReader& blobs) {
   if (workload == kCnn) return cnn::MakePlanner(spec, blobs);
   if (workload == kQueens) return nqueens::MakePlanner(spec);
   return UnknownWorkload(workload);
@@ -49,10 +52,15 @@ Result<std::unique_ptr<Runner>> MakeCpuRunner(std::string_view workload, const C
 }
 
 Result<std::unique_ptr<Runner>> MakeGpuRunner(std::string_view workload, const std::string& plugin_path, int index) {
+  const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (workload == kCnn) {
+    // There is no GPU code for it yet: the machine's processor does it, by the CPU plug-in beside the GPU's.
+    const std::string beside = plugin_path.substr(0, plugin_path.rfind('/') + 1) + "libpotluck_onednn.so";
+    return cnn::MakeCpuRunner(threads, std::filesystem::exists(beside) ? beside : "");
+  }
   if (workload != kQueens) return UnknownWorkload(workload);
   Result<std::unique_ptr<Runner>> runner = cuda::MakeGpuRunner(workload, plugin_path, index);
   if (!runner.ok()) return runner;
-  const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   return nqueens::MakeGpuQueensRunner(std::move(runner).value(), threads);
 }
 

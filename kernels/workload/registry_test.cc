@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/cnn/payload.h"
 #include "kernels/nqueens/payload.h"
 
 namespace potluck {
@@ -14,6 +15,14 @@ TEST(RegistryTest, MakesThePlannerAndRunnerOfAKnownWorkload) {
   EXPECT_TRUE(MakePlanner("nqueens", kSpec).ok());
   for (const char* dispatch : {"auto", "scalar"}) {
     EXPECT_TRUE(MakeCpuRunner("nqueens", CpuOptions{1, dispatch}).ok()) << dispatch;
+  }
+}
+
+TEST(RegistryTest, TrainingRunsOnProcessorsAlsoOfMachinesWithGpus) {
+  EXPECT_EQ(MakePlanner("cnn", "").status().message(), cnn::DecodeSpec("").status().message());
+  for (const auto& runner : {MakeCpuRunner("cnn", CpuOptions{2}), MakeGpuRunner("cnn", "nowhere/p.so", 0)}) {
+    ASSERT_TRUE(runner.ok());
+    EXPECT_TRUE((*runner)->SelfTest().ok());
   }
 }
 
