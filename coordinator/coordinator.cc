@@ -14,6 +14,7 @@
 #include "coordinator/service/blob_keeper.h"
 #include "coordinator/service/driver.h"
 #include "coordinator/service/job_service.h"
+#include "coordinator/service/state_writer.h"
 #include "coordinator/service/worker_service.h"
 #include "coordinator/store/blob_store.h"
 #include "coordinator/store/memory_store.h"
@@ -34,7 +35,9 @@ constexpr char kAdminToken[] = "admin.join";
 constexpr uint64_t kMostBlobBytesInMemory = 1 << 30;
 
 PlannerFactory RegisteredPlanners() {
-  return [](const std::string& workload, const std::string& spec) { return MakePlanner(workload, spec); };
+  return [](const std::string& workload, const std::string& spec, const BlobReader& blobs) {
+    return MakePlanner(workload, spec, blobs);
+  };
 }
 
 }  // namespace
@@ -53,10 +56,13 @@ class Coordinator::Impl {
     if (!contents.ok()) return contents.status();
     tokens_.Load(contents->tokens, contents->revoked_tokens);
     if (absl::Status status = Listen(); !status.ok()) return status;
-    options_.core.scheduler.epoch = store_->epoch();
-    driver_ = std::make_unique<Driver>(options_.core, options_.planners, *store_, options_.log);
-    driver_->Recover(*contents);
     if (absl::Status status = OpenBlobs(); !status.ok()) return status;
+    options_.core.scheduler.epoch = store_->epoch();
+    // In memory a state would survive no more than the job itself: only the last one is of use.
+    if (options_.state_directory.empty()) options_.core.save_interval = absl::InfiniteDuration();
+    MakeDriver();
+    driver_->Recover(*contents);
+    blob_keeper_->Collect();  // Whatever no job names.
     if (absl::Status status = MakeJoinStrings(); !status.ok()) return status;
     StartServices();
     return absl::OkStatus();
@@ -98,7 +104,6 @@ class Coordinator::Impl {
     return absl::OkStatus();
   }
 
-  // After the driver has recovered: whatever no job names goes.
   absl::Status OpenBlobs() {
     if (options_.state_directory.empty()) {
       blob_store_ = BlobStore::InMemory(std::min(options_.blob_quota_bytes, kMostBlobBytesInMemory));
@@ -110,9 +115,25 @@ class Coordinator::Impl {
     }
     const auto named = [this] { return driver_->Read([](const Core& core, Instant) { return core.NamedBlobs(); }); };
     blob_keeper_ = std::make_unique<BlobKeeper>(*blob_store_, named, options_.log);
-    driver_->OnBlobsReleased([this] { blob_keeper_->Collect(); });
-    blob_keeper_->Collect();
     return absl::OkStatus();
+  }
+
+  void MakeDriver() {
+    const auto read = [this](std::string_view digest) -> Result<std::string> {
+      absl::StatusOr<std::string> bytes = blob_store_->Read(std::string(digest));
+      if (!bytes.ok()) return Status::Error(std::string(bytes.status().message()));
+      return *std::move(bytes);
+    };
+    const auto write_state = [this](const std::vector<SharedBytes>& parts, const auto& done) {
+      const absl::StatusOr<std::unique_ptr<BlobKeeper::Put>> put = WriteState(*blob_keeper_, parts);
+      if (put.ok()) {
+        done((*put)->digest());
+      } else {
+        done(put.status());
+      }
+    };
+    driver_ = std::make_unique<Driver>(options_.core, options_.planners, read, write_state, *store_, options_.log);
+    driver_->OnBlobsReleased([this] { blob_keeper_->Collect(); });
   }
 
   absl::Status Listen() {
@@ -170,7 +191,8 @@ class Coordinator::Impl {
   }
 
   void StartServices() {
-    worker_service_ = std::make_unique<WorkerService>(*driver_, tokens_, *blob_store_, options_.core);
+    worker_service_ =
+        std::make_unique<WorkerService>(*driver_, tokens_, *blob_store_, options_.core, options_.result_memory_bytes);
     job_service_ = std::make_unique<JobService>(*driver_, *store_, tokens_, *blob_keeper_,
                                                 [this](const std::string& secret) { return JoinStringFor(secret); });
     grpc::ServerBuilder builder;

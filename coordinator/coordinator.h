@@ -23,6 +23,8 @@ struct CoordinatorOptions {
   // host:port under which workers reach it, for join strings; empty: what it listens on.
   std::vector<std::string> public_addresses;
   uint64_t blob_quota_bytes = uint64_t{8} << 30;  // Of DIR/blobs; in memory 1 GiB if this is more.
+  // Memory for results on their way to their slices (Workers.PutResult); a larger one comes alone.
+  uint64_t result_memory_bytes = uint64_t{64} << 20;
   CoreOptions core;
   PlannerFactory planners;  // Empty: the workloads of kernels/workload/registry.h.
   // One sentence each; called from any thread, must not block. Never a secret in it.

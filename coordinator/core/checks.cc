@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "kernels/math/mix64.h"
 
 namespace potluck {
@@ -19,7 +21,13 @@ CheckTerms TermsOf(const Check& check) {
     terms.not_by.push_back(run.worker);
     terms.other_than.push_back(run.way);
   }
+  terms.same_class_only = !check.is_exact;
   return terms;
+}
+
+std::string DigestOfResult(const Planner& planner, std::span<const Part> parts) {
+  const Result<std::string> result = planner.Combine(parts);
+  return Sha256(result.ok() ? *result : absl::StrCat("not a result: ", result.status().message()));
 }
 
 bool IsDrawn(double verify, const std::string& secret, uint32_t round, Interval interval) {

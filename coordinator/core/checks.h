@@ -6,10 +6,12 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "coordinator/scheduler/trials.h"
+#include "kernels/workload/planner.h"
 #include "proto/ids.h"
 
 namespace potluck {
@@ -17,7 +19,7 @@ namespace potluck {
 struct CheckRun {
   WorkerId worker{};
   Way way;
-  std::string result;  // Planner::Combine of its parts; equal bytes are equal results.
+  std::string result;  // SHA-256 of what Planner::Combine makes of its parts: equal digests are equal results.
 };
 
 struct Check {
@@ -25,6 +27,7 @@ struct Check {
   Interval interval;
   std::string digest;  // Of the committed payload.
   std::vector<CheckRun> runs;
+  bool is_exact = true;  // Round::is_exact.
   // Nothing more is to be run: it waits for the store to take what was found.
   bool is_settled = false;
 };
@@ -41,6 +44,9 @@ enum class Finding {
 Finding Judge(const std::vector<CheckRun>& runs);
 
 CheckTerms TermsOf(const Check& check);
+
+// CheckRun::result of these parts, which are ascending and adjacent. What cannot be put together is like nothing else.
+std::string DigestOfResult(const Planner& planner, std::span<const Part> parts);
 
 // Whether a slice of a job is among the share `verify` of those to be checked: drawn by a hash, so that nothing needs
 // to be stored, of which `secret` (the job's request id, which workers do not know) is a part, so that no worker can

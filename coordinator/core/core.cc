@@ -1,4 +1,4 @@
-// Sessions and exchanges; jobs are in core_jobs.cc.
+// Sessions and exchanges; jobs are in core_jobs.cc, what is special about volatile rounds in core_volatile.cc.
 #include "coordinator/core/core.h"
 
 #include <algorithm>
@@ -44,8 +44,11 @@ bool SameDescription(const WorkerDescribed& a, const WorkerDescribed& b) {
 
 }  // namespace
 
-Core::Core(CoreOptions options, PlannerFactory factory)
-    : options_(std::move(options)), factory_(std::move(factory)), scheduler_(options_.scheduler) {}
+Core::Core(CoreOptions options, PlannerFactory factory, BlobReader blobs)
+    : options_(std::move(options)),
+      factory_(std::move(factory)),
+      blobs_(std::move(blobs)),
+      scheduler_(options_.scheduler) {}
 
 void Core::Send(Outbox& outbox, std::vector<Fact> facts, Append append) {
   const uint64_t id = next_append_++;
@@ -118,6 +121,7 @@ void Core::RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbo
   if (session.call) Answer(session, outbox, reason);
   Unpark(session);
   scheduler_.RemoveSession(id);
+  with_handed_over_.erase(id);
   sessions_.erase(it);
 }
 
@@ -194,12 +198,15 @@ Outbox Core::Exchange(Instant now, CallId call, ExchangeRequest request) {
   return outbox;
 }
 
-SliceAnswer Core::CheckSlice(const ReportedSlice& slice) const {
+SliceAnswer Core::CheckSlice(Session& session, ReportedSlice& slice) {
   const auto it = jobs_.find(slice.round.job);
   if (it == jobs_.end() || !it->second.round || it->second.key() != slice.round || it->second.ending) {
     return {SliceVerdict::kClosed, ""};
   }
   const Job& job = it->second;
+  // Computed before a crash, it may be of other parameters than this round's.
+  const bool is_stale = slice.lease.epoch != static_cast<uint64_t>(options_.scheduler.epoch);
+  if (job.is_volatile() && is_stale) return {SliceVerdict::kClosed, ""};
   if (slice.interval.empty() || slice.interval.end > job.round->plan->Size()) {
     return {SliceVerdict::kInvalid, absl::StrCat("slice ", ToString(slice.interval), " is outside its round [0, ",
                                                  job.round->plan->Size(), ")")};
@@ -208,41 +215,61 @@ SliceAnswer Core::CheckSlice(const ReportedSlice& slice) const {
     return {SliceVerdict::kInvalid,
             absl::StrCat("the digest of slice ", ToString(slice.interval), " is not the SHA-256 of its payload")};
   }
+  if (slice.is_put) {
+    if (SliceAnswer found = FindHandedOver(session, slice, job); found.verdict != SliceVerdict::kCommitted)
+      return found;
+  }
+  if (slice.payload.size() > job.round->max_result_bytes) {
+    return {SliceVerdict::kInvalid,
+            absl::StrCat("the result of slice ", ToString(slice.interval), " has ", slice.payload.size(),
+                         " bytes; allowed are ", job.round->max_result_bytes)};
+  }
   if (const Status checked = job.planner->Check(slice.interval, slice.payload); !checked.ok()) {
     return {SliceVerdict::kInvalid, checked.message()};
   }
   return {SliceVerdict::kCommitted, ""};
 }
 
+Core::SliceOnItsWay Core::OnItsWay(Instant now, Session& session, ReportedSlice& reported) const {
+  SliceOnItsWay slice;
+  slice.session = session.joined.session;
+  slice.seq = session.seq;
+  slice.answer = session.reply.answers.size();
+  slice.slot = reported.slot;
+  slice.slice = {
+      reported.round,        reported.interval, std::move(reported.digest), std::move(reported.payload), session.worker,
+      reported.busy_seconds, now.wall};
+  return slice;
+}
+
 void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, Outbox& outbox) {
   std::map<JobId, std::pair<std::vector<Fact>, Append>> by_job;  // No transaction crosses jobs.
+  std::set<JobId> counted_at_once;
   std::vector<FinishedTrial> finished;
   std::erase_if(session.trials, [this](const auto& trial) { return !scheduler_.IsTrial(trial.first); });
   for (ReportedSlice& reported : request.slices) {
-    SliceAnswer answer = CheckSlice(reported);
+    SliceAnswer answer = CheckSlice(session, reported);
     Acceptance acceptance = Acceptance::kClosed;
-    if (answer.verdict == SliceVerdict::kCommitted && !TakeTrialSlice(session, reported, answer, finished)) {
-      acceptance = scheduler_.Accept(reported.round, reported.interval, reported.lease);
-      if (acceptance == Acceptance::kClosed) answer.verdict = SliceVerdict::kClosed;
+    if (answer.verdict == SliceVerdict::kCommitted) {
+      Job& job = jobs_.at(reported.round.job);
+      job.contributions[session.worker].bytes_sent += reported.payload.size();
+      if (TakeTrialSlice(session, reported, answer, finished)) {
+      } else if (job.is_volatile()) {
+        answer.verdict = CountAtOnce(now, session, reported, outbox);
+        counted_at_once.insert(reported.round.job);
+      } else {
+        acceptance = scheduler_.Accept(reported.round, reported.interval, reported.lease);
+        if (acceptance == Acceptance::kClosed) answer.verdict = SliceVerdict::kClosed;
+      }
+    }
+    if (acceptance != Acceptance::kClosed) {
+      SliceOnItsWay slice = OnItsWay(now, session, reported);
+      slice.pending = acceptance == Acceptance::kStore;
+      auto& [facts, append] = by_job[reported.round.job];
+      facts.push_back(slice.slice);
+      append.slices.push_back(std::move(slice));
     }
     session.reply.answers.push_back(std::move(answer));
-    if (acceptance == Acceptance::kClosed) continue;
-    SliceOnItsWay slice;
-    slice.session = request.session;
-    slice.seq = request.seq;
-    slice.answer = session.reply.answers.size() - 1;
-    slice.slot = reported.slot;
-    slice.pending = acceptance == Acceptance::kStore;
-    slice.slice = {reported.round,
-                   reported.interval,
-                   std::move(reported.digest),
-                   std::move(reported.payload),
-                   session.worker,
-                   reported.busy_seconds,
-                   now.wall};
-    auto& [facts, append] = by_job[reported.round.job];
-    facts.push_back(slice.slice);
-    append.slices.push_back(std::move(slice));
   }
   for (auto& [job, batch] : by_job) {
     batch.second.job = job;
@@ -254,6 +281,10 @@ void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, O
     if (answer.verdict == SliceVerdict::kInvalid) Strike(now, request.session, answer.message, outbox);
   }
   for (const FinishedTrial& trial : finished) TrialFinished(now, trial, outbox);
+  for (const JobId id : counted_at_once) {
+    Job& job = jobs_.at(id);
+    if (scheduler_.IsComplete(job.key())) Advance(now, job, outbox);
+  }
 }
 
 void Core::Strike(Instant now, SessionId id, const std::string& sentence, Outbox& outbox) {
@@ -291,12 +322,17 @@ void Core::Answer(Session& session, Outbox& outbox, absl::Status status) {
     reply.drain = session.drain;
     reply.call_within = session.joined.metered ? options_.metered_interval : options_.longest_hold;
     for (const Grant& grant : reply.orders.granted) {
-      const bool is_known = std::find(session.known_rounds.begin(), session.known_rounds.end(), grant.round) !=
-                            session.known_rounds.end();
       const Job* job = FindJob(grant.round.job);
-      if (is_known || job == nullptr || !job->round) continue;
+      if (job == nullptr || !job->round) continue;
+      bool is_known = std::find(session.known_rounds.begin(), session.known_rounds.end(), grant.round) !=
+                      session.known_rounds.end();
+      // What it knows of a volatile round may be from before a restart: another round of the same number.
+      if (job->is_volatile()) is_known = !session.told_rounds.insert(grant.round).second && is_known;
+      if (is_known) continue;
       session.known_rounds.push_back(grant.round);
-      reply.rounds.push_back({grant.round, job->submitted.workload, job->round->payload, job->blobs});
+      RoundInfo& info = reply.rounds.emplace_back();
+      info = {grant.round, job->submitted.workload, job->round->payload, job->blobs};
+      for (const auto& bulk : job->bulk) info.bulk.push_back(bulk->digest);
     }
   }
   if (!session.call) return;
@@ -325,6 +361,7 @@ Outbox Core::CallLost(Instant now, CallId call) {
 
 void Core::Wake(Instant now, Outbox& outbox) {
   RemoveCondemned(outbox);
+  DropHandedOver();
   // Orders given to one may concern others (a tail to give up), who are then woken too.
   for (std::vector<SessionId> woken = scheduler_.TakeWakeups(); !woken.empty(); woken = scheduler_.TakeWakeups()) {
     for (const SessionId id : woken) {
@@ -388,7 +425,7 @@ void Core::SlicesStored(Instant now, Append& append, const absl::Status& status,
 }
 
 SliceVerdict Core::SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdict, Outbox& outbox) {
-  const SliceCommitted& fact = slice.slice;
+  SliceCommitted& fact = slice.slice;
   Job* job = FindJob(fact.key.job);
   if (verdict != Verdict::kStored && slice.pending) scheduler_.Dropped(fact.key, fact.interval);
   switch (verdict) {
@@ -401,7 +438,9 @@ SliceVerdict Core::SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdic
       outbox.log.push_back(absl::StrCat("workers disagree about ", ToString(fact.interval), " of job ",
                                         ToString(fact.key.job), ": worker ", worker_names_[fact.worker],
                                         " reports another result than was counted"));
-      Send(outbox, {SliceDisagreed{fact.key, fact.interval, fact.digest, fact.worker, now.wall}}, Append{});
+      if (job == nullptr || !job->is_volatile()) {
+        Send(outbox, {SliceDisagreed{fact.key, fact.interval, fact.digest, fact.worker, now.wall}}, Append{});
+      }
       if (job != nullptr) CheckContested(*job, fact, outbox);
       return SliceVerdict::kDisagreement;
     case Verdict::kOverlap:
@@ -410,16 +449,25 @@ SliceVerdict Core::SliceStored(Instant now, SliceOnItsWay& slice, Verdict verdic
       return SliceVerdict::kClosed;
   }
   if (job == nullptr || job->key() != fact.key || !job->round) return SliceVerdict::kCommitted;
+  const WorkerId worker = fact.worker;
   scheduler_.Committed(slice.session, slice.slot, fact.key, fact.interval, fact.busy_seconds);
   if (job->rebuilds > 0) job->committed_meanwhile.push_back(fact);
-  if (const absl::Status merged = MergeSlice(*job, fact, worker_names_[fact.worker]); !merged.ok()) {
+  const bool is_distrusted = quarantined_.contains(worker);
+  if (!is_distrusted && IsToBeChecked(*job, fact.interval)) {
+    const RoundLedger::Entry* entry = job->is_volatile() ? job->ledger.Find(fact.interval) : nullptr;
+    const Part part{fact.interval, entry == nullptr ? fact.payload : ""};
+    StartCheck(*job, fact, scheduler_.WayOf(slice.session, slice.slot),
+               entry != nullptr ? entry->result : DigestOfResult(*job->planner, {&part, 1}));
+  }
+  if (const absl::Status merged = MergeSlice(*job, std::move(fact), worker_names_[worker]); !merged.ok()) {
     End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
   }
-  if (quarantined_.contains(fact.worker)) {
-    DistrustSlices(*job, fact.worker, outbox);  // It was on its way to the store when its worker was found wrong.
-  } else if (job->submitted.verify > 0) {
-    CheckIfDrawn(*job, fact, scheduler_.WayOf(slice.session, slice.slot));
+  Contribution& contribution = job->contributions[worker];
+  if (contribution.devices.empty() && !worker_history_[worker].empty()) {
+    contribution.devices = worker_history_[worker].back().devices;
   }
+  // It was on its way to the store when its worker was found wrong.
+  if (is_distrusted) DistrustSlices(*job, worker, outbox);
   return SliceVerdict::kCommitted;
 }
 
@@ -454,52 +502,6 @@ absl::Time Core::NextDeadline() const {
   if (!holds_.empty()) deadline = std::min(deadline, holds_.begin()->first);
   if (!later_.empty()) deadline = std::min(deadline, later_.begin()->first);
   return deadline;
-}
-
-WorkerDescribed Core::DescribeWorker(WorkerId worker, absl::Time at) const {
-  if (const auto it = worker_history_.find(worker); it != worker_history_.end() && !it->second.empty()) {
-    const std::vector<WorkerDescribed>& history = it->second;
-    for (auto known = history.rbegin(); known != history.rend(); ++known) {
-      if (known->at <= at) return *known;
-    }
-  }
-  // Before it first said so: a store of version 1 did not keep that, or the wall clock was set.
-  WorkerDescribed unknown;
-  unknown.worker = worker;
-  if (const auto it = worker_names_.find(worker); it != worker_names_.end()) unknown.name = it->second;
-  return unknown;
-}
-
-std::vector<WorkerView> Core::Workers(Instant now) const {
-  std::vector<WorkerView> views;
-  for (const auto& [id, session] : sessions_) {
-    WorkerView view;
-    view.session = id;
-    view.name = session.joined.name;
-    view.installation = session.joined.installation;
-    view.token_name = session.joined.token_name;
-    view.version = session.joined.version;
-    view.platform = session.joined.platform;
-    view.devices = session.joined.devices;
-    view.seconds_since_heard = absl::ToDoubleSeconds(now.monotonic - session.heard);
-    view.leases = scheduler_.LeaseCount(id);
-    view.slices = session.slices;
-    view.refused_slices = session.refused;
-    view.draining = session.report.draining || session.drain;
-    view.connected = session.connected;
-    views.push_back(std::move(view));
-  }
-  for (const auto& [installation, worker] : worker_by_installation_) {
-    const auto it = quarantined_.find(worker);
-    if (it == quarantined_.end() || !it->second.is_stored) continue;
-    WorkerView view;
-    view.name = worker_names_.at(worker);
-    view.installation = installation;
-    view.connected = false;
-    view.quarantined = it->second.reason;
-    views.push_back(std::move(view));
-  }
-  return views;
 }
 
 }  // namespace potluck

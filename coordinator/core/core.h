@@ -6,7 +6,11 @@
 //
 // Walk of a slice: Exchange -> Planner::Check -> Scheduler::Accept -> Outbox::appends -> (store) -> Stored ->
 // Planner::Merge, Scheduler::Committed -> Outbox::exchanges. Nothing is acknowledged before it is stored; but slices of
-// trials (scheduler/trials.h), which are compared (checks.h) and not counted: those are in memory only.
+// trials (scheduler/trials.h), which are compared (checks.h) and not counted, and those of volatile rounds: they are in
+// memory only. A slice of a volatile round is counted, or not (round_ledger.h), in the event that brings it; between
+// rounds the planner's state is saved now and then (Outbox::saves), and from there a job goes on after a crash.
+//
+// The only thing it reads by itself is blobs, when a job's planner is made and when its saved state is restored.
 #pragma once
 
 #include <functional>
@@ -28,12 +32,13 @@ struct CoreOptions {
   absl::Duration metered_interval = absl::Seconds(120);  // How often a worker on a metered link shall call.
   absl::Duration forget_session = absl::Minutes(30);     // A session that was silent for so long must join anew.
   size_t max_live_jobs = 1000;
+  absl::Duration save_interval = absl::Seconds(30);     // Between saved states of a job whose rounds are volatile.
   absl::Duration retention = absl::InfiniteDuration();  // Ended jobs are deleted after this.
 };
 
 class Core {
  public:
-  Core(CoreOptions options, PlannerFactory factory);
+  Core(CoreOptions options, PlannerFactory factory, BlobReader blobs = {});
 
   // ---- Start: takes over what is stored. Call before anything else; then, for each job's key in the outbox's
   // `rebuilds`, read its slices and call Rebuild.
@@ -48,6 +53,19 @@ class Core {
   Outbox Exchange(Instant now, CallId call, ExchangeRequest request);
   // The transport lost the call (or its client gave it up): no answer is wanted any more.
   Outbox CallLost(Instant now, CallId call);
+  // ---- Results that are too large for an Exchange (Workers.PutResult)
+  struct HandedOver {
+    LeaseId lease;
+    RoundKey round;
+    std::string payload;
+    std::string digest;          // SHA-256 of the payload.
+    std::shared_ptr<void> room;  // Let go when the payload is.
+  };
+  // Whether the session may hand over a result of so many bytes now: PermissionDenied unless it holds that lease,
+  // InvalidArgument if the round has no such results.
+  absl::Status MayPut(SessionId session, TokenId token, LeaseId lease, RoundKey round, uint64_t size) const;
+  // Keeps it until an Exchange names it, or the lease or the session goes.
+  absl::Status ResultPut(SessionId session, TokenId token, HandedOver result);
   // The worker is asked to finish what it computes and leave. NotFound for an unknown name.
   absl::Status Drain(const std::string& worker_name, Outbox& outbox, Instant now);
   // Quarantined workers of that name may join again; answered in `requests`. NotFound if there is none.
@@ -77,6 +95,8 @@ class Core {
 
   // ---- The world
   Outbox Stored(Instant now, uint64_t append, const absl::Status& status, const std::vector<Verdict>& verdicts);
+  // The answer to an Outbox::SaveState: the blob's digest. It must stay until this returns.
+  Outbox StateWritten(Instant now, uint64_t save, const absl::StatusOr<std::string>& digest);
   Outbox Tick(Instant now);
   absl::Time NextDeadline() const;  // Monotonic.
 
@@ -84,6 +104,16 @@ class Core {
   // Whether a worker may read the blob now: its session is live and holds a lease of a job that names it. Else
   // PermissionDenied says what is missing.
   absl::Status MayRead(SessionId session, TokenId token, const std::string& blob) const;
+  // The same, with what the reader needs besides.
+  struct Readable {
+    JobId job{};                       // Whose it is.
+    std::shared_ptr<const Bulk> bulk;  // The blob itself if it is in memory, while its round is open; else null.
+  };
+  absl::StatusOr<Readable> FindReadable(SessionId session, TokenId token, const std::string& blob) const;
+  // So many bytes of the job's blobs went to that session.
+  void BlobSent(SessionId session, JobId job, uint64_t bytes);
+  // Whether the job names the blob, its saved states included. NotFound says what is not there.
+  absl::Status IsNamed(JobId job, const std::string& blob) const;
   // Of all jobs, those included that this build cannot continue.
   std::vector<std::string> NamedBlobs() const;
 
@@ -117,7 +147,9 @@ class Core {
     bool no_wait = false;
     bool parked = false;  // Nothing to say yet: `call` is held until `hold_until`.
     absl::Time hold_until;
-    std::map<LeaseId, std::vector<Part>> trials;  // What it has reported of them.
+    std::map<LeaseId, std::vector<Part>> trials;    // What it has reported of them.
+    std::set<RoundKey> told_rounds;                 // Volatile ones: they may be others than before a restart.
+    std::map<std::string, HandedOver> handed_over;  // By digest.
   };
   struct FinishedTrial {
     RoundKey key;
@@ -146,12 +178,22 @@ class Core {
     JobId job{};
     SessionId session{};
   };
+  // A planner's state on its way to the blobs.
+  struct Save {
+    StateSaved fact;
+    std::function<void(Instant, Outbox&, const absl::Status&)> then;
+  };
 
   void Send(Outbox& outbox, std::vector<Fact> facts, Append append);
   void Answer(Session& session, Outbox& outbox, absl::Status status = absl::OkStatus());
   void Unpark(Session& session);
   void TakeSlices(Instant now, Session& session, ExchangeRequest& request, Outbox& outbox);
-  SliceAnswer CheckSlice(const ReportedSlice& slice) const;
+  // With the payload, if it was handed over apart.
+  SliceAnswer CheckSlice(Session& session, ReportedSlice& slice);
+  SliceAnswer FindHandedOver(Session& session, ReportedSlice& slice, const Job& job);
+  SliceVerdict CountAtOnce(Instant now, Session& session, ReportedSlice& reported, Outbox& outbox);
+  SliceOnItsWay OnItsWay(Instant now, Session& session, ReportedSlice& reported) const;
+  void DropHandedOver();
   // True if the slice is a trial's, and then it is dealt with.
   bool TakeTrialSlice(Session& session, ReportedSlice& reported, SliceAnswer& answer,
                       std::vector<FinishedTrial>& finished);
@@ -161,7 +203,9 @@ class Core {
   void TrialFinished(Instant now, const FinishedTrial& trial, Outbox& outbox);
   // Somebody, too late, found something else than was counted: where a job is verified at all, this slice is checked.
   void CheckContested(Job& job, const SliceCommitted& other, Outbox& outbox);
-  void CheckIfDrawn(Job& job, const SliceCommitted& slice, const Way& way);
+  bool IsToBeChecked(const Job& job, Interval interval) const;
+  // `result`: digest of what was counted.
+  void StartCheck(Job& job, const SliceCommitted& slice, const Way& way, std::string result);
   void Disagreed(Instant now, Job& job, CheckId id, Outbox& outbox);
   void StoreVerified(Instant now, Job& job, CheckId id, Outbox& outbox);
   void ForgetCheck(Job& job, CheckId id);
@@ -179,6 +223,8 @@ class Core {
   void DistrustSlices(Job& job, WorkerId worker, Outbox& outbox);
   void StartRetraction(Instant now, Job& job, const std::vector<Interval>& intervals, const std::string& reason,
                        std::optional<CallId> call, Outbox& outbox);
+  // The open volatile round: leases go on, but all that was merged is to be computed again.
+  void ComputeAgain(Job& job, Outbox& outbox);
   void Strike(Instant now, SessionId id, const std::string& sentence, Outbox& outbox);
   void RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox);
   void Wake(Instant now, Outbox& outbox);
@@ -186,8 +232,16 @@ class Core {
   void DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox);
   void Advance(Instant now, Job& job, Outbox& outbox);
   void OpenRound(Job& job, IntervalSet committed);
+  void CloseRound(Job& job);
+  void OpenVolatileRound(Instant now, Job& job, Round round, Outbox& outbox);
+  // `has_state`: the planner has one.
   void End(Instant now, Job& job, JobOutcome outcome, const std::string& message, std::optional<CallId> call,
-           Outbox& outbox);
+           Outbox& outbox, bool has_state = true);
+  void StoreEnd(JobEnded ended, std::optional<CallId> call, Outbox& outbox);
+  void SaveState(Instant now, Job& job, Outbox& outbox,
+                 std::function<void(Instant, Outbox&, const absl::Status&)> then);
+  void SaveAtEnd(Instant now, JobEnded ended, std::optional<CallId> call, int tries, Outbox& outbox);
+  void Reopen(Instant now, RestoredJob restored, Outbox& outbox);
   // Sends the facts again after a while if they cannot be stored now (the disk is full, say).
   void SendUntilStored(Outbox& outbox, std::vector<Fact> facts, Append append);
   Job* FindJob(JobId id);
@@ -195,6 +249,7 @@ class Core {
 
   CoreOptions options_;
   PlannerFactory factory_;
+  BlobReader blobs_;
   Scheduler scheduler_;
   std::map<JobId, Job> jobs_;
   std::map<std::string, JobId> job_by_request_;
@@ -208,9 +263,12 @@ class Core {
   std::map<WorkerId, std::vector<WorkerDescribed>> worker_history_;  // What it said of itself, ascending by time.
   std::map<WorkerId, Quarantined> quarantined_;
   std::vector<WorkerId> condemned_;  // Whose sessions are to end.
+  std::set<SessionId> with_handed_over_;
   std::map<uint64_t, Append> appends_;
+  std::map<uint64_t, Save> saves_;
   std::multimap<absl::Time, std::function<void(Instant, Outbox&)>> later_;  // Monotonic.
   uint64_t next_append_ = 1;
+  uint64_t next_save_ = 1;
   uint64_t last_job_ = 0;
   uint64_t last_worker_ = 0;
   uint64_t last_check_ = 0;

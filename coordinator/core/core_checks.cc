@@ -14,26 +14,20 @@ std::string Place(RoundKey key, Interval interval) {
   return absl::StrCat(ToString(interval), " of job ", ToString(key.job));
 }
 
-// What cannot be put together is nobody else's result.
-std::string ResultOf(const Planner& planner, const std::vector<Part>& parts) {
-  Result<std::string> result = planner.Combine(parts);
-  return result.ok() ? *std::move(result) : absl::StrCat("not a result: ", result.status().message());
-}
-
 }  // namespace
 
 // ---- Which slices are checked
 
-void Core::CheckIfDrawn(Job& job, const SliceCommitted& slice, const Way& way) {
-  if (job.ending) return;
-  if (!IsDrawn(job.submitted.verify, job.submitted.request_id, slice.key.round, slice.interval) &&
-      !job.must_check.Overlaps(slice.interval)) {
-    return;
-  }
-  if (job.check_at.contains(slice.interval.begin)) return;
+bool Core::IsToBeChecked(const Job& job, Interval interval) const {
+  if (job.ending || job.check_at.contains(interval.begin)) return false;
+  return IsDrawn(job.submitted.verify, job.submitted.request_id, job.key().round, interval) ||
+         job.must_check.Overlaps(interval);
+}
+
+void Core::StartCheck(Job& job, const SliceCommitted& slice, const Way& way, std::string result) {
   const CheckId id{++last_check_};
-  Check check{slice.key, slice.interval, slice.digest, {}};
-  check.runs.push_back({slice.worker, way, ResultOf(*job.planner, {{slice.interval, slice.payload}})});
+  Check check{slice.key, slice.interval, slice.digest, {}, job.round->is_exact};
+  check.runs.push_back({slice.worker, way, std::move(result)});
   scheduler_.AddCheck(id, slice.key, slice.interval, TermsOf(check));
   job.check_at[slice.interval.begin] = id;
   job.checks.emplace(id, std::move(check));
@@ -43,6 +37,12 @@ void Core::CheckContested(Job& job, const SliceCommitted& other, Outbox& outbox)
   if (job.submitted.verify <= 0 || job.ended || job.ending || !job.round || job.key() != other.key) return;
   if (job.verified.Contains(other.interval) || job.must_check.Contains(other.interval)) return;
   job.must_check.Add(other.interval);
+  if (job.is_volatile()) {
+    const RoundLedger::Entry* counted = job.ledger.Find(other.interval);
+    if (counted == nullptr || job.check_at.contains(other.interval.begin)) return;
+    const SliceCommitted slice{job.key(), counted->interval, counted->digest, "", counted->worker, 0, other.at};
+    return StartCheck(job, slice, counted->way, counted->result);
+  }
   // What was counted is in the ledger only. If it is about to be read, that will do.
   if (job.check_at.contains(other.interval.begin) || job.rebuilds > 0) return;
   ++job.rebuilds;
@@ -60,8 +60,9 @@ void Core::RebuildChecks(Job& job, const std::vector<SliceCommitted>& slices,
     const auto it = by_begin.find(slice.interval.begin);
     if (it != by_begin.end() && it->second->interval == slice.interval && it->second->digest == slice.digest) {
       CountVerified(job, slice.interval);
-    } else if (!quarantined_.contains(slice.worker)) {
-      CheckIfDrawn(job, slice, Way{});
+    } else if (!quarantined_.contains(slice.worker) && IsToBeChecked(job, slice.interval)) {
+      const Part part{slice.interval, slice.payload};
+      StartCheck(job, slice, Way{}, DigestOfResult(*job.planner, {&part, 1}));
     }
   }
 }
@@ -100,7 +101,7 @@ bool Core::TakeTrialSlice(Session& session, ReportedSlice& reported, SliceAnswer
 void Core::TrialFinished(Instant now, const FinishedTrial& trial, Outbox& outbox) {
   Job* job = FindJob(trial.key.job);
   if (job == nullptr || job->ended || job->ending || !job->round || job->key() != trial.key) return;
-  std::string result = ResultOf(*job->planner, trial.parts);
+  std::string result = DigestOfResult(*job->planner, trial.parts);
   if (trial.slice.check) {
     CheckFinished(now, *job, trial, std::move(result), outbox);
   } else {
@@ -111,7 +112,7 @@ void Core::TrialFinished(Instant now, const FinishedTrial& trial, Outbox& outbox
 void Core::KnownAnswerFinished(Instant now, Job& job, const FinishedTrial& trial, const std::string& result,
                                Outbox& outbox) {
   const Part& known = job.known.at(trial.slice.known);
-  if (result == known.payload || quarantined_.contains(trial.worker)) return;
+  if (result == Sha256(known.payload) || quarantined_.contains(trial.worker)) return;
   const std::string reason = absl::StrCat("its result for ", Place(trial.key, known.interval),
                                           " is not the known one, which the coordinator counted itself");
   AddEvent(job, absl::StrCat("worker ", worker_names_[trial.worker], " was found wrong: ", reason));
@@ -127,21 +128,24 @@ void Core::CheckFinished(Instant now, Job& job, const FinishedTrial& trial, std:
     return scheduler_.AddCheck(id, check.key, check.interval, TermsOf(check));
   }
   check.runs.push_back({trial.worker, trial.slice.way, std::move(result)});
-  const auto name = [&](size_t run) { return worker_names_[check.runs.at(run).worker]; };
-  const auto found_wrong = [&](size_t wrong, size_t right) {
-    const std::string reason = absl::StrCat("its result for ", Place(check.key, check.interval),
-                                            " differs from that of ", name(right), " and ", name(2), ", who agree");
+  const std::vector<CheckRun> runs = check.runs;  // The check itself may go with what follows.
+  const auto name = [&](size_t run) { return worker_names_[runs.at(run).worker]; };
+  const auto found_wrong = [&, place = Place(check.key, check.interval)](size_t wrong, size_t right) {
+    const std::string reason =
+        absl::StrCat("its result for ", place, " differs from that of ", name(right), " and ", name(2), ", who agree");
     AddEvent(job, absl::StrCat("worker ", name(wrong), " was found wrong: ", reason));
-    Condemn(now, check.runs[wrong].worker, reason, outbox);
+    Condemn(now, runs[wrong].worker, reason, outbox);
   };
-  switch (Judge(check.runs)) {
+  switch (Judge(runs)) {
     case Finding::kAgreed:
       return StoreVerified(now, job, id, outbox);
     case Finding::kNeedsAnotherRun:
       return Disagreed(now, job, id, outbox);
     case Finding::kSecondWrong:
-      StoreVerified(now, job, id, outbox);
-      return found_wrong(1, 0);
+      check.is_settled = true;
+      found_wrong(1, 0);
+      if (job.checks.contains(id)) StoreVerified(now, job, id, outbox);  // Else its round is computed again.
+      return;
     case Finding::kFirstWrong:
       check.is_settled = true;  // The slice is about to be retracted.
       return found_wrong(0, 1);
@@ -161,7 +165,9 @@ void Core::Disagreed(Instant now, Job& job, CheckId id, Outbox& outbox) {
   const Check& check = job.checks.at(id);
   const CheckRun& second = check.runs[1];
   ++job.disagreements;
-  Send(outbox, {SliceDisagreed{check.key, check.interval, Sha256(second.result), second.worker, now.wall}}, Append{});
+  if (!job.is_volatile()) {
+    Send(outbox, {SliceDisagreed{check.key, check.interval, second.result, second.worker, now.wall}}, Append{});
+  }
   const CheckTerms terms = TermsOf(check);
   scheduler_.AddCheck(id, check.key, check.interval, terms);
   const std::vector<CheckTerms> stuck = scheduler_.ChecksWithoutWorker(check.key);
@@ -178,6 +184,13 @@ void Core::StoreVerified(Instant now, Job& job, CheckId id, Outbox& outbox) {
   Check& check = job.checks.at(id);
   check.is_settled = true;
   const CheckRun& second = check.runs.back();
+  if (job.is_volatile()) {
+    CountVerified(job, check.interval);
+    job.must_check.Remove(check.interval);
+    ForgetCheck(job, id);
+    if (scheduler_.IsComplete(job.key())) Advance(now, job, outbox);
+    return;
+  }
   Append append;
   append.job = check.key.job;
   append.then = [this, id, key = check.key, interval = check.interval](Instant then, Outbox& later,
@@ -199,7 +212,12 @@ void Core::StoreVerified(Instant now, Job& job, CheckId id, Outbox& outbox) {
 }
 
 std::string Core::WaitingFor(const Job& job) const {
-  if (job.ended || job.ending || !job.round || job.settings.paused || job.checks.empty()) return "";
+  if (job.ended || job.ending || !job.round || job.settings.paused) return "";
+  if (!scheduler_.HasWorkerFor(job.key())) {
+    return absl::StrCat("its results must come from devices of the numerics class ", job.round->numerics_class,
+                        ", and no worker at the table has one: let one join");
+  }
+  if (job.checks.empty()) return "";
   const bool is_complete = scheduler_.IsComplete(job.key());
   const auto name = [this](WorkerId worker) {
     const auto it = worker_names_.find(worker);
@@ -213,8 +231,11 @@ std::string Core::WaitingFor(const Job& job) const {
   }
   if (!is_complete) return "";
   if (stuck.empty()) return "all is computed; the last slices are being verified by a second worker";
-  return absl::StrCat("all is computed; what ", name(stuck[0].not_by[0]),
-                      " computed is yet to be verified by a second worker: let another worker join");
+  const bool is_bound = stuck[0].same_class_only && !stuck[0].other_than.empty();
+  return absl::StrCat(
+      "all is computed; what ", name(stuck[0].not_by[0]),
+      " computed is yet to be verified by a second worker: let another worker join",
+      is_bound ? absl::StrCat(" that has a device of the numerics class ", stuck[0].other_than[0].numerics_class) : "");
 }
 
 // ---- Quarantine

@@ -19,6 +19,9 @@ void Core::Refuse(Outbox& outbox, CallId call, absl::Status status, JobId job) {
 
 namespace {
 
+// A job's final state is tried to be saved so often.
+constexpr int kTriesToSaveAtEnd = 4;
+
 absl::Status NoSuchJob(JobId job) { return absl::NotFoundError(absl::StrCat("there is no job ", ToString(job))); }
 
 absl::Status HasEnded(JobId job) {
@@ -50,7 +53,7 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
                                                      options_.max_live_jobs, " are allowed")));
     return outbox;
   }
-  Result<std::unique_ptr<Planner>> planner = factory_(submitted.workload, submitted.spec);
+  Result<std::unique_ptr<Planner>> planner = factory_(submitted.workload, submitted.spec, blobs_);
   if (!planner.ok()) {
     Refuse(outbox, call, absl::InvalidArgumentError(planner.status().message()));
     return outbox;
@@ -62,16 +65,20 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
   job.submitted = submitted;
   job.is_new = true;
   job.settings = {submitted.job, false, submitted.priority, submitted.weight, now.wall};
-  RoundOpened opened{{submitted.job, 0}, 0, Durability::kLedger, Concatenate(job.planner->State()), now.wall};
+  const std::vector<SharedBytes> state = job.planner->State();
   Result<std::optional<Round>> round = job.planner->NextRound(0);
   if (!round.ok() || !round->has_value()) {
     Refuse(outbox, call,
            absl::InvalidArgumentError(round.ok() ? "the job has nothing to do" : round.status().message()));
     return outbox;
   }
-  opened.key.round = (*round)->number;
-  opened.size = (*round)->plan->Size();
-  opened.durability = (*round)->durability;
+  job.durability = (*round)->durability;
+  job.state_round = (*round)->number;
+  const RoundOpened opened{{submitted.job, (*round)->number},
+                           (*round)->plan->Size(),
+                           job.durability,
+                           job.is_volatile() ? "" : Concatenate(state),
+                           now.wall};
   job_by_request_[submitted.request_id] = submitted.job;
   const JobId id = submitted.job;
   std::vector<Fact> facts = {submitted};
@@ -82,10 +89,13 @@ Outbox Core::Submit(Instant now, CallId call, JobSubmitted submitted, std::vecto
   Append append;
   append.call = call;
   append.job = id;
-  append.then = [this, id, round = *std::move(*round)](Instant, Outbox&, const std::vector<Verdict>&) {
+  append.then = [this, id, round = *std::move(*round)](Instant then, Outbox&, const std::vector<Verdict>&) {
     Job& opened_job = jobs_.at(id);
     opened_job.is_new = false;
+    if (opened_job.ending) return;
     opened_job.round = round;
+    opened_job.bulk = DescribeBulk(round, {});
+    opened_job.last_save = then.monotonic;
     OpenRound(opened_job, {});
   };
   append.otherwise = [this, id](Instant, Outbox&) {
@@ -100,7 +110,22 @@ void Core::OpenRound(Job& job, IntervalSet committed) {
   job.known = job.planner->KnownAnswers();
   std::vector<Interval> known;
   for (const Part& answer : job.known) known.push_back(answer.interval);
-  scheduler_.OpenRound(job.key(), job.round->plan, std::move(committed), job.share(), std::move(known));
+  job.opening_contributions = job.contributions;
+  job.opening_verified_counts = job.verified_counts;
+  scheduler_.OpenRound(job.key(), job.round->plan, std::move(committed), job.share(), std::move(known),
+                       {job.is_volatile(), job.round->numerics_class});
+}
+
+void Core::CloseRound(Job& job) {
+  scheduler_.CloseRound(job.key());
+  job.round.reset();
+  job.merged.Clear();
+  job.ledger.Clear();
+  job.checks.clear();
+  job.check_at.clear();
+  job.must_check.Clear();
+  job.verified.Clear();
+  if (!job.is_volatile()) job.verified_counts = {};
 }
 
 // Called whenever all of the open round may be committed: goes on to the next round, or ends the job.
@@ -109,21 +134,22 @@ void Core::Advance(Instant now, Job& job, Outbox& outbox) {
   if (job.distrusts > 0 || job.retractions_on_their_way > 0 || job.rebuilds > 0) return;  // Not complete after all.
   const bool lost_checks_are_done = options_.scheduler.defect == SchedulerDefect::kLostCheckCountsAsDone;
   if (!job.checks.empty() && !(lost_checks_are_done && !scheduler_.HasChecks(job.key()))) return;
-  const std::string state = Concatenate(job.planner->State());
-  Result<std::optional<Round>> next = job.planner->NextRound(0);
-  if (!next.ok()) return End(now, job, JobOutcome::kFailed, next.status().message(), std::nullopt, outbox);
-  if (!next->has_value()) return End(now, job, JobOutcome::kDone, "", std::nullopt, outbox);
-  scheduler_.CloseRound(job.key());
-  job.round.reset();
-  job.merged.Clear();
-  job.checks.clear();
-  job.check_at.clear();
-  job.must_check.Clear();
-  job.verified.Clear();
-  job.verified_slices = 0;
-  job.verified_cost = 0;
-  const JobId id = job.submitted.job;
+  const std::string state = job.is_volatile() ? "" : Concatenate(job.planner->State());
+  Result<std::optional<Round>> next = job.planner->NextRound(JobSeconds(job, now.wall));
+  const auto fail = [&](const std::string& why) {
+    End(now, job, JobOutcome::kFailed, why, std::nullopt, outbox, /*has_state=*/false);
+  };
+  if (!next.ok()) return fail(next.status().message());
+  if (!next->has_value()) {
+    ++job.state_round;  // There is none, but its opening is where the planner stands.
+    return End(now, job, JobOutcome::kDone, "", std::nullopt, outbox);
+  }
   const Round& round = **next;
+  if (round.durability != job.durability) return fail("its rounds are of different durability");
+  CloseRound(job);
+  job.state_round = round.number;
+  if (job.is_volatile()) return OpenVolatileRound(now, job, round, outbox);
+  const JobId id = job.submitted.job;
   const RoundOpened opened{{id, round.number}, round.plan->Size(), round.durability, state, now.wall};
   Append append;
   append.job = id;
@@ -131,20 +157,31 @@ void Core::Advance(Instant now, Job& job, Outbox& outbox) {
     Job* opened_job = FindJob(id);
     if (opened_job == nullptr || opened_job->ending) return;
     opened_job->round = round;
+    opened_job->bulk = DescribeBulk(round, opened_job->bulk);
     OpenRound(*opened_job, {});
   };
   SendUntilStored(outbox, {opened}, std::move(append));
 }
 
 void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& message, std::optional<CallId> call,
-               Outbox& outbox) {
+               Outbox& outbox, bool has_state) {
   if (job.ending || job.ended) return;
   job.ending = true;
-  const JobId id = job.submitted.job;
   const std::string events = absl::StrJoin(job.events, "; ");
-  const JobEnded ended{
-      id,      outcome, job.planner->Summary(), message.empty() ? events : message, EncodeContributions(Describe(job)),
-      now.wall};
+  JobEnded ended{job.submitted.job,
+                 outcome,
+                 job.planner->Summary(),
+                 message.empty() ? events : message,
+                 EncodeContributions(Describe(job)),
+                 now.wall};
+  if (!job.is_volatile()) return StoreEnd(std::move(ended), call, outbox);
+  scheduler_.CloseRound(job.key());  // Nothing more is counted, however long it takes to end.
+  if (!has_state || job.saved_round == job.state_round) return StoreEnd(std::move(ended), call, outbox);
+  SaveAtEnd(now, std::move(ended), call, kTriesToSaveAtEnd, outbox);
+}
+
+void Core::StoreEnd(JobEnded ended, std::optional<CallId> call, Outbox& outbox) {
+  const JobId id = ended.job;
   Append append;
   append.call = call;
   append.job = id;
@@ -157,12 +194,14 @@ void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& mes
     job_then->ended = ended;
     job_then->planner.reset();  // A round's tables may be large, and nothing is merged any more.
     job_then->round.reset();
+    job_then->bulk.clear();
     job_then->merged.Clear();
+    job_then->ledger.Clear();
     job_then->checks.clear();
     job_then->check_at.clear();
     later.ended_jobs.push_back(id);
   };
-  SendUntilStored(outbox, {ended}, std::move(append));
+  SendUntilStored(outbox, {std::move(ended)}, std::move(append));
 }
 
 Outbox Core::Cancel(Instant now, CallId call, JobId id) {
@@ -268,20 +307,26 @@ Outbox Core::Retract(Instant now, CallId call, RoundKey key, const std::vector<I
 void Core::StartRetraction(Instant now, Job& job, const std::vector<Interval>& intervals, const std::string& reason,
                            std::optional<CallId> call, Outbox& outbox) {
   const RoundKey key = job.key();
+  if (job.is_volatile()) {
+    ComputeAgain(job, outbox);
+    if (call) Refuse(outbox, *call, absl::OkStatus(), key.job);
+    return;
+  }
   Append append;
   append.call = call;
   append.job = key.job;
   ++job.retractions_on_their_way;
-  append.then = [this, key, intervals](Instant, Outbox& later, const std::vector<Verdict>& verdicts) {
+  append.then = [this, key, intervals](Instant then, Outbox& later, const std::vector<Verdict>& verdicts) {
     Job* const found = FindJob(key.job);
     // Cancelled, and perhaps deleted, while the store could not take the retraction.
     if (found == nullptr || found->ended || !found->round || found->key() != key) return;
     Job& job_then = *found;
     --job_then.retractions_on_their_way;
-    ++job_then.rebuilds;
+    bool is_retracted = false;
     for (size_t i = 0; i < intervals.size(); ++i) {
       // What is not committed with exactly these bounds (any more) stays as it is.
       if (verdicts[i] != Verdict::kStored) continue;
+      is_retracted = true;
       const auto check = job_then.check_at.find(intervals[i].begin);
       if (check != job_then.check_at.end()) ForgetCheck(job_then, check->second);
       const auto is_it = [&](const SliceCommitted& slice) { return slice.interval == intervals[i]; };
@@ -289,7 +334,12 @@ void Core::StartRetraction(Instant now, Job& job, const std::vector<Interval>& i
       std::erase(job_then.verified_meanwhile, intervals[i]);
       scheduler_.Retract(key, intervals[i]);
     }
-    later.rebuilds.push_back(key);  // Which also goes on with the job, if it waited for this.
+    if (is_retracted) {
+      ++job_then.rebuilds;
+      later.rebuilds.push_back(key);  // Which also goes on with the job, if it waited for this.
+    } else if (scheduler_.IsComplete(key)) {
+      Advance(then, job_then, later);
+    }
   };
   std::vector<Fact> facts;
   for (const Interval interval : intervals) facts.push_back(SliceRetracted{key, interval, reason, now.wall});
@@ -299,6 +349,10 @@ void Core::StartRetraction(Instant now, Job& job, const std::vector<Interval>& i
 
 void Core::DistrustSlices(Job& job, WorkerId worker, Outbox& outbox) {
   if (job.ended || job.ending || !job.round) return;
+  if (job.is_volatile()) {
+    if (job.ledger.HasSliceOf(worker)) ComputeAgain(job, outbox);
+    return;
+  }
   if (options_.scheduler.defect == SchedulerDefect::kWrongSlicesAreKept) {
     const auto checks = job.checks;
     for (const auto& [id, check] : checks) {
@@ -306,6 +360,10 @@ void Core::DistrustSlices(Job& job, WorkerId worker, Outbox& outbox) {
     }
     return;
   }
+  const auto is_asked = [&](const Outbox::Distrust& other) {
+    return other.round == job.key() && other.worker == worker;
+  };
+  if (std::any_of(outbox.distrusted.begin(), outbox.distrusted.end(), is_asked)) return;
   ++job.distrusts;  // It must not end before that is settled.
   outbox.distrusted.push_back({job.key(), worker});
 }
@@ -323,115 +381,6 @@ Outbox Core::RetractDistrusted(Instant now, const Outbox::Distrust& distrust, co
   }
   if (scheduler_.IsComplete(job->key())) Advance(now, *job, outbox);
   return outbox;
-}
-
-// ---- Recovery
-
-Outbox Core::Recover(Instant now, const StoreContents& contents) {
-  Outbox outbox;
-  last_job_ = static_cast<uint64_t>(contents.last_job);
-  for (const WorkerSeen& worker : contents.workers) {
-    worker_by_installation_[worker.installation] = worker.worker;
-    worker_names_[worker.worker] = worker.name;
-    last_worker_ = std::max(last_worker_, static_cast<uint64_t>(worker.worker));
-  }
-  for (const WorkerDescribed& description : contents.worker_descriptions) {
-    worker_history_[description.worker].push_back(description);
-  }
-  for (const WorkerQuarantined& worker : contents.quarantined) quarantined_[worker.worker] = {worker.reason, true};
-  for (const StoredJob& stored : contents.jobs) {
-    absl::StatusOr<Job> job = RestoreJob(stored, factory_);
-    if (!job.ok()) {  // Its facts stay in the store until it is deleted.
-      outbox.log.push_back(std::string(job.status().message()));
-      unreadable_jobs_.insert(stored.submitted.job);
-      job_by_request_[stored.submitted.request_id] = stored.submitted.job;
-      continue;
-    }
-    const JobId id = stored.submitted.job;
-    job_by_request_[stored.submitted.request_id] = id;
-    Job& restored = jobs_.emplace(id, *std::move(job)).first->second;
-    if (!restored.ended && restored.round) outbox.rebuilds.push_back(restored.key());
-  }
-  for (const BlobNamed& named : contents.blobs) {
-    Job* job = FindJob(named.job);
-    (job != nullptr ? job->blobs : blobs_of_other_builds_).push_back(named.digest);
-  }
-  DeleteOldJobs(now, outbox);
-  return outbox;
-}
-
-Outbox Core::Rebuild(Instant now, RoundKey key, const std::vector<SliceCommitted>& slices,
-                     const std::vector<SliceVerified>& verifications) {
-  Outbox outbox;
-  Job* job = FindJob(key.job);
-  if (job == nullptr || job->ended || job->ending || !job->round || job->key() != key) return outbox;
-  if (job->rebuilds > 0) --job->rebuilds;
-  ForgetMerged(*job);
-  // What was stored after the ledger was read is not in it.
-  for (const std::vector<SliceCommitted>* some : {&slices, &std::as_const(job->committed_meanwhile)}) {
-    for (const SliceCommitted& slice : *some) {
-      if (const absl::Status merged = MergeSlice(*job, slice, worker_names_[slice.worker]); !merged.ok()) {
-        End(now, *job, JobOutcome::kFailed, std::string(merged.message()), std::nullopt, outbox);
-        return outbox;
-      }
-    }
-  }
-  const bool is_start = !scheduler_.IsOpen(key);
-  if (is_start) OpenRound(*job, job->merged);
-  if (job->rebuilds == 0) {  // Else more was retracted since, and what was read is about to be read again.
-    RebuildChecks(*job, slices, verifications);
-    job->committed_meanwhile.clear();
-    job->verified_meanwhile.clear();
-  }
-  std::vector<Interval> wrong;  // The last coordinator could not retract these any more.
-  for (const SliceCommitted& slice : slices) {
-    if (is_start && quarantined_.contains(slice.worker)) wrong.push_back(slice.interval);
-  }
-  if (!wrong.empty()) {
-    StartRetraction(now, *job, wrong, "their worker is quarantined", std::nullopt, outbox);
-  }
-  if (scheduler_.IsComplete(key)) Advance(now, *job, outbox);
-  Wake(now, outbox);
-  return outbox;
-}
-
-// ---- Blobs
-
-absl::Status Core::MayRead(SessionId session, TokenId token, const std::string& blob) const {
-  const auto it = sessions_.find(session);
-  if (it == sessions_.end() || it->second.joined.token != token) {
-    return absl::PermissionDeniedError("the session is not live or belongs to another token: join again");
-  }
-  for (const auto& [id, job] : jobs_) {
-    if (std::find(job.blobs.begin(), job.blobs.end(), blob) == job.blobs.end()) continue;
-    if (scheduler_.HoldsLeaseOf(session, id)) return absl::OkStatus();
-  }
-  return absl::PermissionDeniedError("the session holds no lease of a job that names this blob");
-}
-
-std::vector<std::string> Core::NamedBlobs() const {
-  std::vector<std::string> named = blobs_of_other_builds_;
-  for (const auto& [id, job] : jobs_) named.insert(named.end(), job.blobs.begin(), job.blobs.end());
-  return named;
-}
-
-// ---- Display
-
-std::optional<JobView> Core::Find(JobId id) const {
-  const auto it = jobs_.find(id);
-  if (it == jobs_.end()) return std::nullopt;
-  const Job& job = it->second;
-  JobView view = Describe(job);
-  view.rate = scheduler_.Rate(id);
-  view.waiting_for = WaitingFor(job);
-  for (const auto& [session, unused] : sessions_) view.workers += scheduler_.SessionRate(session, id) > 0 ? 1 : 0;
-  return view;
-}
-
-std::vector<JobView> Core::Jobs() const {
-  std::vector<JobView> views;
-  for (const auto& [id, job] : jobs_) views.push_back(*Find(id));
-  return views;
 }
 
 }  // namespace potluck

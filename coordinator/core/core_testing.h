@@ -26,7 +26,7 @@ class CoreTest : public testing::Test {
     CoreOptions options;
     options.scheduler.epoch = Epoch{1};
     options.retention = absl::Hours(24 * 30);
-    return std::make_unique<Core>(options, [this](const std::string& workload, const std::string&) {
+    return std::make_unique<Core>(options, [this](const std::string& workload, const std::string&, const BlobReader&) {
       if (workload != "fake") return Result<std::unique_ptr<Planner>>(Status::Error("workload is unknown"));
       return Result<std::unique_ptr<Planner>>(std::make_unique<simulation::FakePlanner>(1, 8, known_answers_));
     });

@@ -10,17 +10,26 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/blob.h"
 #include "coordinator/core/checks.h"
 #include "coordinator/core/messages.h"
+#include "coordinator/core/round_ledger.h"
 #include "coordinator/scheduler/scheduler.h"
 #include "kernels/workload/interval_set.h"
 #include "kernels/workload/planner.h"
 
 namespace potluck {
 
-// Makes a workload's planner (kernels/workload/registry.h; tests bring their own).
-using PlannerFactory =
-    std::function<Result<std::unique_ptr<Planner>>(const std::string& workload, const std::string& spec)>;
+// Makes a workload's planner (kernels/workload/registry.h; tests bring their own), which may read the job's blobs.
+using PlannerFactory = std::function<Result<std::unique_ptr<Planner>>(
+    const std::string& workload, const std::string& spec, const BlobReader& blobs)>;
+
+// A blob in memory: what a round reads besides the job's (Round::bulk). Immutable.
+struct Bulk {
+  std::string digest;
+  Manifest manifest;
+  SharedBytes bytes;
+};
 
 struct Job {
   JobSubmitted submitted;
@@ -36,8 +45,19 @@ struct Job {
   bool ending = false;                  // Its JobEnded is on the way to the store.
   std::optional<JobEnded> ended;
   std::map<WorkerId, Contribution> contributions;
+  std::map<WorkerId, Contribution> opening_contributions;  // As they were at the opening of the open round.
   uint64_t disagreements = 0;
   std::vector<std::string> events;  // What verification found, a sentence each; the first few and the last.
+
+  // Of volatile rounds.
+  Durability durability = Durability::kLedger;    // Of all its rounds.
+  RoundLedger ledger;                             // Of the open round.
+  std::vector<std::shared_ptr<const Bulk>> bulk;  // Of the open round, in its order.
+  uint32_t state_round = 0;                       // At the opening of which round the planner's State() is.
+  std::optional<uint32_t> saved_round;            // ... of those saved, or read, by this coordinator, the last one.
+  absl::Time last_save;                           // Monotonic: or when that was last tried.
+  std::vector<StateSaved> states;                 // As in the store.
+  std::vector<std::string> states_on_their_way;   // To the store: their blobs.
 
   // Verification of the open round.
   std::vector<Part> known;               // Known-answer units.
@@ -45,8 +65,12 @@ struct Job {
   std::map<uint64_t, CheckId> check_at;  // By the begin of their interval.
   IntervalSet must_check;                // Nobody was believed about these: checked whatever is drawn.
   IntervalSet verified;
-  uint64_t verified_slices = 0;
-  double verified_cost = 0;
+  struct VerifiedCounts {
+    uint64_t slices = 0, indices = 0;
+    double cost = 0;
+  };
+  VerifiedCounts verified_counts;          // Of the open round; of a volatile job, of all rounds.
+  VerifiedCounts opening_verified_counts;  // As they were at the opening of the open round.
 
   // While `rebuilds` is not 0: what was stored since, and may have been too late to be read.
   std::vector<SliceCommitted> committed_meanwhile;
@@ -56,11 +80,12 @@ struct Job {
 
   RoundKey key() const { return {submitted.job, round ? round->number : 0}; }
   JobState state() const;
+  bool is_volatile() const { return durability == Durability::kVolatile; }
   JobShare share() const { return {settings.paused, settings.priority, settings.weight}; }
 };
 
 // Folds a committed slice in, unless it is there already. Fails on an overflow; the job must then end as failed.
-absl::Status MergeSlice(Job& job, const SliceCommitted& slice, const std::string& worker_name);
+absl::Status MergeSlice(Job& job, SliceCommitted slice, const std::string& worker_name);
 
 // Counts a committed slice as verified, unless it is counted already.
 void CountVerified(Job& job, Interval interval);
@@ -68,11 +93,28 @@ void CountVerified(Job& job, Interval interval);
 // Adds a sentence to the job's events.
 void AddEvent(Job& job, const std::string& sentence);
 
-// Takes the planner back to the round's opening, to be rebuilt from the ledger.
+// Takes the planner back to the round's opening, to be rebuilt from the ledger or computed again.
 void ForgetMerged(Job& job);
 
-// Builds a job from what is stored, without slices; its current round is open in the planner.
-absl::StatusOr<Job> RestoreJob(const StoredJob& stored, const PlannerFactory& factory);
+// How long ago the job was submitted; not negative, whatever became of the clock.
+double JobSeconds(const Job& job, absl::Time wall_now);
+
+// The round's bulk data with their names. What `known` has already, by its place in memory, is not hashed again.
+std::vector<std::shared_ptr<const Bulk>> DescribeBulk(const Round& round,
+                                                      const std::vector<std::shared_ptr<const Bulk>>& known);
+
+struct RestoredJob {
+  Job job;
+  bool is_complete = false;      // Nothing is left to do but to say so.
+  std::string failure;           // It cannot go on, and this is why; empty: it can.
+  std::vector<std::string> log;  // For the operator.
+};
+
+// Builds a job from what is stored, without slices; its current round is open in the planner. A job whose rounds are
+// volatile goes on from the newest saved state that can be read, or else begins anew. Errors: this build cannot
+// continue it.
+absl::StatusOr<RestoredJob> RestoreJob(const StoredJob& stored, const PlannerFactory& factory, const BlobReader& blobs,
+                                       absl::Time wall_now);
 
 JobView Describe(const Job& job);
 

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "coordinator/store/facts.h"
 #include "coordinator/store/store.h"
+#include "kernels/workload/shared_bytes.h"
 #include "proto/exchange.h"
 
 namespace potluck {
@@ -38,11 +39,15 @@ struct JoinRequest {
 enum class JobState { kRunning, kPaused, kDone, kCancelled, kFailed };
 
 struct Contribution {
+  WorkerId id{};
   std::string worker;
   uint64_t slices = 0;
   uint64_t indices = 0;
   double cost = 0;
   double busy_seconds = 0;
+  uint64_t bytes_sent = 0;      // Payloads of its slices, those included that did not count.
+  uint64_t bytes_received = 0;  // Of blobs.
+  std::string devices;          // Their numerics classes.
 };
 
 struct JobView {
@@ -59,12 +64,14 @@ struct JobView {
   uint32_t workers = 0;  // Sessions at work on it now.
   uint64_t disagreements = 0;
   double verify = 0;             // Which share is to be verified.
-  uint64_t verified_slices = 0;  // Of the current round, and what they hold.
+  uint64_t verified_slices = 0;  // Of the current round (volatile jobs: of all), and what they hold.
   uint64_t verified_indices = 0;
   double verified_cost = 0;
-  std::string summary;      // The workload's own bytes.
-  std::string message;      // Why it failed, or what verification found.
-  std::string waiting_for;  // One sentence, when verification is what it waits for.
+  std::string summary;       // The workload's own bytes.
+  std::string message;       // Why it failed, or what verification found.
+  std::string waiting_for;   // One sentence, when it cannot go on without somebody's doing.
+  std::string saved_state;   // Digest of the blob with the newest saved state; empty: none.
+  uint32_t saved_round = 0;  // At the opening of which round that was.
   absl::Time submitted_at, ended_at;
   std::vector<Contribution> contributions;
 };
@@ -98,7 +105,16 @@ struct Outbox {
     absl::Status status;
     JobId job{};
   };
+  // Write these parts, one after the other, durably as one blob, keep it until it is named (Core::NamedBlobs), and call
+  // Core::StateWritten. In the order given, apart from all else.
+  struct SaveState {
+    uint64_t id = 0;
+    JobId job{};
+    uint32_t round = 0;
+    std::vector<SharedBytes> parts;
+  };
   std::vector<AppendFacts> appends;
+  std::vector<SaveState> saves;
   std::vector<ExchangeAnswer> exchanges;
   std::vector<RequestAnswer> requests;
   // A worker was found wrong: read which slices of the round are its own and call Core::RetractDistrusted.
@@ -109,9 +125,10 @@ struct Outbox {
   std::vector<Distrust> distrusted;
   std::vector<RoundKey> rebuilds;  // Read the round's slices and call Core::Rebuild, before anything else is let in.
   std::vector<JobId> ended_jobs;   // For those who watch.
-  bool collect_blobs = false;      // A job that named blobs is gone. Before `requests` are answered.
-  std::vector<std::string> log;    // Sentences for the operator.
-  absl::Status fatal;              // Not ok: this coordinator must stop.
+  bool collect_blobs =
+      false;  // A job that named blobs is gone, or a state that was saved. Before `requests` are answered.
+  std::vector<std::string> log;  // Sentences for the operator.
+  absl::Status fatal;            // Not ok: this coordinator must stop.
 };
 
 }  // namespace potluck

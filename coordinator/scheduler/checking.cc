@@ -99,21 +99,41 @@ bool Scheduler::IsExcluded(WorkerId worker, const CheckTerms& terms) const {
   return std::find(terms.not_by.begin(), terms.not_by.end(), worker) != terms.not_by.end();
 }
 
-Scheduler::CheckChoice Scheduler::FitOf(const SlotInfo& slot, const CheckTerms& terms) {
+bool Scheduler::IsOfItsClass(const Slot& slot, const OpenedRound& round) {
+  return round.terms.numerics_class.empty() || round.terms.numerics_class == slot.info.numerics_class;
+}
+
+bool Scheduler::HasWorkerFor(RoundKey key) const {
+  const auto it = rounds_.find(key);
+  if (it == rounds_.end()) return true;
+  return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+    const Session& session = entry.second;
+    if (!session.live || session.draining) return false;
+    return std::any_of(session.slots.begin(), session.slots.end(),
+                       [&](const Slot& slot) { return IsOfItsClass(slot, it->second); });
+  });
+}
+
+std::optional<Scheduler::CheckChoice> Scheduler::FitOf(const SlotInfo& slot, const CheckTerms& terms) {
   const std::vector<Way>& used = terms.other_than;
   const std::string by_default = slot.implementations.empty() ? "" : slot.implementations.front();
+  if (terms.same_class_only) {
+    const bool is_another = std::any_of(used.begin(), used.end(),
+                                        [&](const Way& way) { return way.numerics_class != slot.numerics_class; });
+    return is_another ? std::nullopt : std::optional(CheckChoice{CheckId{}, by_default, 0});
+  }
   const bool is_another_class = std::all_of(used.begin(), used.end(), [&](const Way& way) {
     return !way.numerics_class.empty() && way.numerics_class != slot.numerics_class;
   });
-  if (is_another_class) return {CheckId{}, by_default, 2};
+  if (is_another_class) return CheckChoice{CheckId{}, by_default, 2};
   for (const std::string& implementation : slot.implementations) {
     const bool is_another = std::none_of(used.begin(), used.end(), [&](const Way& way) {
       // What is not known any more was most likely computed by the default.
       return way.implementation == implementation || (way.implementation.empty() && implementation == by_default);
     });
-    if (is_another) return {CheckId{}, implementation, 1};
+    if (is_another) return CheckChoice{CheckId{}, implementation, 1};
   }
-  return {CheckId{}, by_default, 0};
+  return CheckChoice{CheckId{}, by_default, 0};
 }
 
 std::optional<Scheduler::CheckChoice> Scheduler::ChooseCheck(absl::Time now, const Session& session, const Slot& slot,
@@ -122,7 +142,9 @@ std::optional<Scheduler::CheckChoice> Scheduler::ChooseCheck(absl::Time now, con
   size_t best_runs = 0;
   for (const auto& [terms, checks] : round.waiting) {
     if (IsExcluded(session.worker, terms)) continue;
-    CheckChoice choice = FitOf(slot.info, terms);
+    std::optional<CheckChoice> fit = FitOf(slot.info, terms);
+    if (!fit) continue;
+    CheckChoice choice = *std::move(fit);
     // Where two disagree, a third is wanted at once.
     const size_t runs = terms.not_by.size();
     if (best && (runs < best_runs || (runs == best_runs && choice.fit <= best->fit))) continue;
@@ -159,7 +181,10 @@ std::vector<CheckTerms> Scheduler::ChecksWithoutWorker(RoundKey key) const {
     const CheckTerms& terms = waiting.first;
     const bool has_worker = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
       const Session& session = entry.second;
-      return session.live && !session.draining && !IsExcluded(session.worker, terms);
+      if (!session.live || session.draining || IsExcluded(session.worker, terms)) return false;
+      return std::any_of(session.slots.begin(), session.slots.end(), [&](const Slot& slot) {
+        return IsOfItsClass(slot, round->second) && FitOf(slot.info, terms).has_value();
+      });
     });
     if (!has_worker) stuck.push_back(terms);
   }

@@ -62,6 +62,12 @@ struct JobShare {
   double weight = 1;
 };
 
+// What a round asks of leases and slots, besides its plan.
+struct RoundTerms {
+  bool is_volatile = false;         // Leases of another epoch are not adopted: their results are of no use.
+  std::string numerics_class = {};  // Only slots of this class get any of it; empty: all do.
+};
+
 // What a slot can do, as its worker says.
 struct SlotInfo {
   std::string numerics_class;
@@ -109,7 +115,7 @@ class Scheduler {
 
   // Rounds. `committed` is what the store already holds of it, `known` are the intervals of known-answer units.
   void OpenRound(RoundKey key, std::shared_ptr<const RoundPlan> plan, IntervalSet committed, const JobShare& share,
-                 std::vector<Interval> known = {});
+                 std::vector<Interval> known = {}, RoundTerms terms = {});
   void CloseRound(RoundKey key);
   void SetShare(JobId job, const JobShare& share);
   void ForgetJob(JobId job);
@@ -140,6 +146,8 @@ class Scheduler {
   // The terms of waiting checks that no worker at the table may run.
   std::vector<CheckTerms> ChecksWithoutWorker(RoundKey key) const;
   bool HasChecks(RoundKey key) const;
+  // Whether a worker at the table has a slot of the class that the round asks for.
+  bool HasWorkerFor(RoundKey key) const;
   // How the slot computes ordinary work.
   Way WayOf(SessionId session, uint32_t slot) const;
 
@@ -165,6 +173,7 @@ class Scheduler {
   double SessionRate(SessionId session, JobId job) const;
   size_t LeaseCount(SessionId session) const;
   bool HoldsLeaseOf(SessionId session, JobId job) const;
+  bool HoldsLease(SessionId session, LeaseId lease, RoundKey key) const;
   RoundState Inspect(RoundKey key) const;
 
  private:
@@ -184,6 +193,8 @@ class Scheduler {
     bool solid = false;                 // Its worker could not shrink it as asked: all of it is being computed.
     bool revoke = false;
     std::optional<Trial> trial;
+    absl::Time granted_at;
+    double granted_cost = 0;
   };
   // What a slot was granted of a job, as cost.
   struct Tally {
@@ -194,6 +205,7 @@ class Scheduler {
   struct Slot {
     SlotInfo info;
     uint32_t free_capacity = 0;
+    uint32_t refusals = 0;  // How often it said last, one time after the other, that it holds and takes nothing.
     absl::flat_hash_map<JobId, double> speed;  // Cost per second, smoothed.
     absl::flat_hash_map<JobId, Tally> tally;
     std::vector<LeaseId> queue;  // In the order granted, which is the order of computing.
@@ -203,7 +215,8 @@ class Scheduler {
     absl::Time expires;  // When its leases do.
     absl::Time ends_at;
     absl::Duration lease_time;
-    bool live = true;  // Not expired.
+    bool live = true;       // Not expired.
+    bool connected = true;  // As far as is known.
     bool draining = false;
     std::vector<Slot> slots;
     std::vector<LeaseId> taken_away;  // Ended here; the worker may not know yet.
@@ -222,6 +235,9 @@ class Scheduler {
     std::set<LeaseId> trials;
     std::map<CheckId, Check> checks;
     std::map<CheckTerms, std::set<CheckId>> waiting;
+    RoundTerms terms;
+    std::set<std::pair<SessionId, uint32_t>> served;    // Slots that have had a unit, probes aside.
+    absl::Time first_granted = absl::InfiniteFuture();  // When the first unit was.
   };
   // A check that fits a slot.
   struct CheckChoice {
@@ -247,9 +263,9 @@ class Scheduler {
   void LearnSpeed(Session& session, uint32_t slot, JobId job, double speed);
   double SpeedOrMean(const Slot& slot, JobId job) const;
 
-  void NoteHeld(SessionId id, Session& session, const WorkerReport& report, Orders& orders);
+  void NoteHeld(absl::Time now, SessionId id, Session& session, const WorkerReport& report, Orders& orders);
   void Confirm(Lease& lease, const HeldLease& held);
-  bool Adopt(SessionId id, Session& session, const HeldLease& held);
+  bool Adopt(absl::Time now, SessionId id, Session& session, const HeldLease& held);
   void EndLease(LeaseId id, bool free_rest);
   void TakeAway(LeaseId id);
   void CutFromLeases(OpenedRound& round, Interval interval, LeaseId hint);
@@ -265,8 +281,13 @@ class Scheduler {
   // The round that the slot shall work on next, with the check to run if it is to be one.
   std::pair<RoundMap::iterator, std::optional<CheckChoice>> PickWork(absl::Time now, const Session& session,
                                                                      const Slot& slot);
-  LeaseId AddLease(SessionId id, Session& session, uint32_t slot, RoundMap::value_type& round, Interval unit,
-                   std::optional<Trial> trial, Orders& orders);
+  bool HasItsShare(const Slot& slot, RoundKey key, const OpenedRound& round) const;
+  double EvenShare(SessionId id, uint32_t slot_index, RoundKey key, const OpenedRound& round) const;
+  double EvenSecondsLeft(absl::Time now, const Lease& lease, double speed) const;
+  static bool IsWorthSplitting(absl::Time now, const OpenedRound& round, double cost, double finish,
+                               double thief_speed);
+  LeaseId AddLease(absl::Time now, SessionId id, Session& session, uint32_t slot, RoundMap::value_type& round,
+                   Interval unit, std::optional<Trial> trial, Orders& orders);
   double UnitSeconds(absl::Time now, const Session& session, const Slot& slot, RoundKey key, const OpenedRound& round);
   double UsableSeconds(absl::Time now, const Session& session, const Slot& slot) const;
   double QueuedSeconds(const Slot& slot) const;
@@ -274,10 +295,12 @@ class Scheduler {
   std::optional<CheckChoice> ChooseCheck(absl::Time now, const Session& session, const Slot& slot, RoundKey key,
                                          const OpenedRound& round) const;
   bool IsExcluded(WorkerId worker, const CheckTerms& terms) const;
-  static CheckChoice FitOf(const SlotInfo& slot, const CheckTerms& terms);
+  // None: it does not fit at all.
+  static std::optional<CheckChoice> FitOf(const SlotInfo& slot, const CheckTerms& terms);
+  static bool IsOfItsClass(const Slot& slot, const OpenedRound& round);
   std::optional<Trial> KnownAnswerDue(const Slot& slot, RoundKey key, const OpenedRound& round) const;
   void TrialLost(OpenedRound& round, const Lease& lease);
-  void SplitTailFor(SessionId id, uint32_t slot);
+  void SplitTailFor(absl::Time now, SessionId id, uint32_t slot);
   void WakeHungry();
 
   SchedulerOptions options_;

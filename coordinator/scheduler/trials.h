@@ -35,6 +35,9 @@ struct CheckTerms {
   std::vector<WorkerId> not_by;  // Who has run it.
   // How they did. Preferred is a device of another numerics class, then another code path; but any serves.
   std::vector<Way> other_than;
+  // Only a device of the same numerics class serves, and only its default code path: results of others differ though
+  // they are right.
+  bool same_class_only = false;
   friend auto operator<=>(const CheckTerms&, const CheckTerms&) = default;
 };
 

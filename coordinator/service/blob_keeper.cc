@@ -36,12 +36,14 @@ absl::Status BlobKeeper::Put::AddPiece(uint64_t index, absl::string_view bytes) 
 }
 
 absl::Status BlobKeeper::Put::Finish() {
-  // While this exists, nothing collects the blob.
-  if (absl::Status status = keeper_.store_.FinishPut(digest_); !status.ok()) return status;
+  if (absl::Status status = FinishNamed(); !status.ok()) return status;
   MutexLock lock(&keeper_.mutex_);
   keeper_.unnamed_.insert(digest_);
   return absl::OkStatus();
 }
+
+// While this exists, nothing collects the blob.
+absl::Status BlobKeeper::Put::FinishNamed() { return keeper_.store_.FinishPut(digest_); }
 
 absl::StatusOr<std::unique_ptr<BlobKeeper::Put>> BlobKeeper::StartPut(const Manifest& manifest) {
   MutexLock lock(&mutex_);

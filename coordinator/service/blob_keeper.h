@@ -1,5 +1,6 @@
-// Decides how long blobs stay: while a job names them, while they are being put or submitted with a job, and, once put,
-// until a job has named them or the coordinator restarts. All others are collected.
+// Decides how long blobs stay: while a job names them (to read them, or as its saved state), while they are being put
+// or submitted with a job, and, once put, until a job has named them or the coordinator restarts. All others are
+// collected.
 //
 // Thread-safe; borrows the store, which several may read at the same time. One lock, held while blobs are collected, so
 // that none goes between being checked and being named.
@@ -44,6 +45,8 @@ class BlobKeeper {
     absl::Status AddPiece(uint64_t index, absl::string_view bytes);
     // The blob is complete and durable on return, and waits for a job to name it.
     absl::Status Finish();
+    // The same for a blob that is named before this goes.
+    absl::Status FinishNamed();
 
    private:
     friend class BlobKeeper;
@@ -77,6 +80,8 @@ class BlobKeeper {
   absl::StatusOr<std::shared_ptr<Hold>> HoldForJob(const std::vector<std::string>& blobs) ABSL_LOCKS_EXCLUDED(mutex_);
   // Removes what need not stay. What cannot be removed is logged and tried again the next time.
   void Collect() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  BlobStore& store() { return store_; }
 
  private:
   void CollectLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -62,8 +62,8 @@ absl::Status PutBlobReactor::End() {
 
 // ---- GetBlob
 
-GetBlobReactor::GetBlobReactor(BlobStore& blobs, MayRead may_read, std::string digest, uint64_t first_piece)
-    : blobs_(&blobs), may_read_(std::move(may_read)), digest_(std::move(digest)), next_piece_(first_piece) {
+GetBlobReactor::GetBlobReactor(BlobPieces blob, uint64_t first_piece)
+    : blob_(std::move(blob)), next_piece_(first_piece) {
   if (const absl::Status status = SendManifest(); !status.ok()) Finish(ToGrpc(status));
 }
 
@@ -75,9 +75,13 @@ void GetBlobReactor::OnWriteDone(bool ok) {
   if (const absl::Status status = SendPiece(); !status.ok()) Finish(ToGrpc(status));
 }
 
+void GetBlobReactor::OnDone() {
+  if (bytes_ > 0 && blob_.sent) blob_.sent(bytes_);
+  delete this;
+}
+
 absl::Status GetBlobReactor::SendManifest() {
-  if (absl::Status status = may_read_(); !status.ok()) return status;
-  const absl::StatusOr<Manifest> manifest = blobs_->ReadManifest(digest_);
+  const absl::StatusOr<Manifest> manifest = blob_.manifest();
   if (!manifest.ok()) return manifest.status();
   end_ = manifest->pieces.size();
   if (next_piece_ > end_) {
@@ -85,17 +89,18 @@ absl::Status GetBlobReactor::SendManifest() {
         absl::StrCat("first_piece is ", next_piece_, "; allowed are 0 to ", end_, ", the number of the blob's pieces"));
   }
   message_.set_size(manifest->size);
+  message_.mutable_manifest()->reserve(manifest->pieces.size() * kSha256Bytes);
   for (const std::string& digest : manifest->pieces) message_.mutable_manifest()->append(digest);
   StartWrite(&message_);
   return absl::OkStatus();
 }
 
 absl::Status GetBlobReactor::SendPiece() {
-  if (absl::Status status = may_read_(); !status.ok()) return status;
-  absl::StatusOr<std::string> bytes = blobs_->ReadPiece(digest_, next_piece_);
+  absl::StatusOr<std::string> bytes = blob_.piece(next_piece_);
   if (!bytes.ok()) return bytes.status();
   message_.Clear();
   message_.set_index(next_piece_++);
+  bytes_ += bytes->size();
   message_.set_data(*std::move(bytes));
   StartWrite(&message_);
   return absl::OkStatus();

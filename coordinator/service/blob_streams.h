@@ -42,25 +42,29 @@ class PutBlobReactor final : public grpc::ServerReadReactor<v1::PutBlobRequest> 
   std::unique_ptr<BlobKeeper::Put> put_;  // Once the manifest is here.
 };
 
+// Where the messages of a GetBlob come from. Asked anew for each one, so that a reader who may not read any more, or is
+// slow, holds on to nothing.
+struct BlobPieces {
+  std::function<absl::StatusOr<Manifest>()> manifest;
+  std::function<absl::StatusOr<std::string>(uint64_t index)> piece;
+  std::function<void(uint64_t bytes)> sent;  // The call is over; so many bytes of pieces went. May be empty.
+};
+
 class GetBlobReactor final : public grpc::ServerWriteReactor<v1::BlobPiece> {
  public:
-  // Whether the caller may (still) read the blob; asked before each message.
-  using MayRead = std::function<absl::Status()>;
-
-  GetBlobReactor(BlobStore& blobs, MayRead may_read, std::string digest, uint64_t first_piece);
+  GetBlobReactor(BlobPieces blob, uint64_t first_piece);
   // Finishes at once: not allowed.
   explicit GetBlobReactor(const absl::Status& status);
 
   void OnWriteDone(bool ok) override;
-  void OnDone() override { delete this; }
+  void OnDone() override;
 
  private:
   absl::Status SendManifest();
   absl::Status SendPiece();
 
-  BlobStore* const blobs_ = nullptr;
-  const MayRead may_read_;
-  const std::string digest_;
+  const BlobPieces blob_;
+  uint64_t bytes_ = 0;
   uint64_t next_piece_ = 0;
   uint64_t end_ = 0;
   v1::BlobPiece message_;

@@ -56,6 +56,9 @@ v1::JobStatus ToWire(const JobView& view) {
     wire->set_indices(contribution.indices);
     wire->set_cost(contribution.cost);
     wire->set_busy_seconds(contribution.busy_seconds);
+    wire->set_bytes_sent(contribution.bytes_sent);
+    wire->set_bytes_received(contribution.bytes_received);
+    wire->set_devices(contribution.devices);
   }
   out.set_submitted_unix_ms(UnixMillis(view.submitted_at));
   out.set_ended_unix_ms(UnixMillis(view.ended_at));
@@ -65,6 +68,8 @@ v1::JobStatus ToWire(const JobView& view) {
   out.set_verified_indices(view.verified_indices);
   out.set_verified_cost(view.verified_cost);
   out.set_waiting_for(view.waiting_for);
+  out.set_saved_state(view.saved_state);
+  out.set_saved_round(view.saved_round);
   return out;
 }
 

@@ -7,8 +7,12 @@
 
 namespace potluck {
 
-Driver::Driver(CoreOptions options, PlannerFactory planners, Store& store, Log log)
-    : store_(store), log_(std::move(log)), core_(std::move(options), std::move(planners)) {}
+Driver::Driver(CoreOptions options, PlannerFactory planners, BlobReader blobs, StateWriter write_state, Store& store,
+               Log log)
+    : store_(store),
+      write_state_(std::move(write_state)),
+      log_(std::move(log)),
+      core_(std::move(options), std::move(planners), std::move(blobs)) {}
 
 Driver::~Driver() { Stop(); }
 
@@ -20,6 +24,7 @@ void Driver::Recover(const StoreContents& contents) {
 
 void Driver::Start() {
   timer_ = std::thread([this] { KeepDeadlines(); });
+  saver_ = std::thread([this] { WriteStates(); });
 }
 
 void Driver::Stop() {
@@ -28,7 +33,13 @@ void Driver::Stop() {
     stopped_ = true;
     changed_.SignalAll();
   }
+  {
+    MutexLock lock(&saves_mutex_);
+    saves_stopped_ = true;
+    saves_changed_.SignalAll();
+  }
   if (timer_.joinable()) timer_.join();
+  if (saver_.joinable()) saver_.join();
   {
     // What is being performed may call observers, who may be gone soon.
     MutexLock lock(&mutex_);
@@ -93,6 +104,11 @@ void Driver::PerformOne(Outbox& outbox) {
                     Do([&](Core& core, Instant now) { return core.Stored(now, id, status, verdicts); });
                   });
   }
+  if (!outbox.saves.empty()) {
+    MutexLock lock(&saves_mutex_);
+    for (Outbox::SaveState& save : outbox.saves) saves_.push_back(std::move(save));
+    saves_changed_.SignalAll();
+  }
   for (const RoundKey key : outbox.rebuilds) ReadForRebuild(key);
   for (const Outbox::Distrust& distrust : outbox.distrusted) RetractAllOf(distrust);
   for (const Outbox::ExchangeAnswer& answer : outbox.exchanges) Answer(answer);
@@ -107,6 +123,23 @@ void Driver::PerformOne(Outbox& outbox) {
   for (const Outbox::RequestAnswer& answer : outbox.requests) Answer(answer);
   for (const JobId job : outbox.ended_jobs) {
     if (on_job_ended) on_job_ended(job);
+  }
+}
+
+void Driver::WriteStates() {
+  for (;;) {
+    Outbox::SaveState save;
+    {
+      MutexLock lock(&saves_mutex_);
+      while (saves_.empty() && !saves_stopped_) saves_changed_.Wait(&saves_mutex_);
+      if (saves_stopped_) return;
+      save = std::move(saves_.front());
+      saves_.pop_front();
+    }
+    write_state_(save.parts, [this, &save](const absl::StatusOr<std::string>& digest) {
+      save.parts.clear();  // The planner may use their memory again.
+      Do([&](Core& core, Instant now) { return core.StateWritten(now, save.id, digest); });
+    });
   }
 }
 

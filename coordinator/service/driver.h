@@ -23,7 +23,14 @@ class Driver {
   using RequestDone = std::function<void(const absl::Status&, JobId)>;
   using Event = std::function<Outbox(Core&, Instant)>;
 
-  Driver(CoreOptions options, PlannerFactory planners, Store& store, Log log);
+  // Writes a state as a durable blob and calls `done`, once, with its digest; the blob stays until `done` has returned.
+  // Called on a thread of its own.
+  using StateWriter = std::function<void(const std::vector<SharedBytes>& parts,
+                                         const std::function<void(const absl::StatusOr<std::string>&)>& done)>;
+
+  // `blobs` reads a whole blob; `write_state` is called once started.
+  Driver(CoreOptions options, PlannerFactory planners, BlobReader blobs, StateWriter write_state, Store& store,
+         Log log);
   ~Driver();  // Stops.
 
   // Takes over what the store holds; before Start.
@@ -70,8 +77,10 @@ class Driver {
   void AnswerAll(const absl::Status& status) ABSL_LOCKS_EXCLUDED(calls_mutex_);
   void KeepDeadlines() ABSL_LOCKS_EXCLUDED(mutex_);
   void Fail(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void WriteStates() ABSL_LOCKS_EXCLUDED(saves_mutex_);
 
   Store& store_;
+  const StateWriter write_state_;
   const Log log_;
 
   mutable Mutex mutex_;
@@ -90,7 +99,13 @@ class Driver {
   std::map<CallId, ExchangeDone> exchanges_ ABSL_GUARDED_BY(calls_mutex_);
   std::map<CallId, RequestDone> requests_ ABSL_GUARDED_BY(calls_mutex_);
 
+  Mutex saves_mutex_;
+  std::deque<Outbox::SaveState> saves_ ABSL_GUARDED_BY(saves_mutex_);
+  bool saves_stopped_ ABSL_GUARDED_BY(saves_mutex_) = false;
+  CondVar saves_changed_;
+
   std::thread timer_;
+  std::thread saver_;
 };
 
 }  // namespace potluck

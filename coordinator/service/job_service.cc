@@ -138,9 +138,8 @@ void JobService::SubmitWithBlobs(Unary* reactor, JobSubmitted job, const v1::Sub
 grpc::ServerUnaryReactor* JobService::List(Context* context, const v1::ListRequest*, v1::ListReply* reply) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kViewer, reactor)) return reactor;
-  for (const JobView& view : driver_.Read([](const Core&core, Instant) { return core.Jobs(); })) {
-    *reply->add_jobs() = ToWire(view);
-  }
+  const std::vector<JobView> jobs = driver_.Read([](const Core& core, Instant) { return core.Jobs(); });
+  for (const JobView& view : jobs) *reply->add_jobs() = ToWire(view);
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }
@@ -208,14 +207,31 @@ grpc::ServerReadReactor<v1::PutBlobRequest>* JobService::PutBlob(Context* contex
   return new PutBlobReactor(blobs_, reply);
 }
 
+grpc::ServerWriteReactor<v1::BlobPiece>* JobService::GetBlob(Context* context, const v1::GetJobBlobRequest* request) {
+  absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/true, Role::kViewer);
+  if (!token.ok()) return new GetBlobReactor(token.status());
+  const auto is_named = [this, job = JobId{request->job()}, blob = request->digest()] {
+    return driver_.Read([&](const Core& core, Instant) { return core.IsNamed(job, blob); });
+  };
+  BlobPieces pieces;
+  pieces.manifest = [this, is_named, blob = request->digest()]() -> absl::StatusOr<Manifest> {
+    if (absl::Status named = is_named(); !named.ok()) return named;
+    return blobs_.store().ReadManifest(blob);
+  };
+  pieces.piece = [this, is_named, blob = request->digest()](uint64_t index) -> absl::StatusOr<std::string> {
+    if (absl::Status named = is_named(); !named.ok()) return named;
+    return blobs_.store().ReadPiece(blob, index);
+  };
+  return new GetBlobReactor(std::move(pieces), request->first_piece());
+}
+
 // ---- Workers
 
 grpc::ServerUnaryReactor* JobService::ListWorkers(Context* context, const v1::Empty*, v1::ListWorkersReply* reply) {
   auto* reactor = new Reactor;
   if (!Admit(context, Role::kViewer, reactor)) return reactor;
-  for (const WorkerView& view : driver_.Read([](const Core&core, Instant now) { return core.Workers(now); })) {
-    *reply->add_workers() = ToWire(view);
-  }
+  const std::vector<WorkerView> workers = driver_.Read([](const Core& core, Instant now) { return core.Workers(now); });
+  for (const WorkerView& view : workers) *reply->add_workers() = ToWire(view);
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }

@@ -37,6 +37,7 @@ class JobService final : public v1::Jobs::CallbackService {
   Unary* Delete(Context* context, const v1::JobRef* request, v1::Empty* reply) override;
   Unary* FindMissing(Context* context, const v1::FindMissingRequest* request, v1::FindMissingReply* reply) override;
   grpc::ServerReadReactor<v1::PutBlobRequest>* PutBlob(Context* context, v1::PutBlobReply* reply) override;
+  grpc::ServerWriteReactor<v1::BlobPiece>* GetBlob(Context* context, const v1::GetJobBlobRequest* request) override;
   Unary* ListWorkers(Context* context, const v1::Empty* request, v1::ListWorkersReply* reply) override;
   Unary* DrainWorker(Context* context, const v1::DrainWorkerRequest* request, v1::Empty* reply) override;
   Unary* PardonWorker(Context* context, const v1::PardonWorkerRequest* request, v1::Empty* reply) override;

@@ -3,12 +3,15 @@
 #include <openssl/rand.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/identity.h"
 #include "coordinator/service/blob_streams.h"
 #include "coordinator/service/convert.h"
+#include "coordinator/service/put_result.h"
 #include "proto/exchange_codec.h"
 #include "proto/transport_settings.h"
 #include "proto/versions.h"
@@ -156,10 +159,38 @@ grpc::ServerWriteReactor<v1::BlobPiece>* WorkerService::GetBlob(grpc::CallbackSe
                                                                 const v1::GetBlobRequest* request) {
   absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/false, Role::kWorker);
   if (!token.ok()) return new GetBlobReactor(token.status());
-  const auto may_read = [this, session = SessionId{request->session()}, id = token->token, blob = request->digest()] {
-    return driver_.Read([&](const Core& core, Instant) { return core.MayRead(session, id, blob); });
+  const auto find = [this, session = SessionId{request->session()}, id = token->token, blob = request->digest()] {
+    return driver_.Read([&](const Core& core, Instant) { return core.FindReadable(session, id, blob); });
   };
-  return new GetBlobReactor(blobs_, may_read, request->digest(), request->first_piece());
+  // Who reads may have another lease in the end: what it got counts for the job for which it began.
+  const auto job = std::make_shared<std::atomic<uint64_t>>(0);
+  BlobPieces pieces;
+  pieces.manifest = [this, find, job, blob = request->digest()]() -> absl::StatusOr<Manifest> {
+    const absl::StatusOr<Core::Readable> readable = find();
+    if (!readable.ok()) return readable.status();
+    *job = static_cast<uint64_t>(readable->job);
+    return readable->bulk != nullptr ? readable->bulk->manifest : blobs_.ReadManifest(blob);
+  };
+  pieces.piece = [this, find, blob = request->digest()](uint64_t index) -> absl::StatusOr<std::string> {
+    const absl::StatusOr<Core::Readable> readable = find();
+    if (!readable.ok()) return readable.status();
+    if (readable->bulk == nullptr) return blobs_.ReadPiece(blob, index);
+    return std::string(readable->bulk->bytes.view().substr(index * kPieceBytes, kPieceBytes));
+  };
+  pieces.sent = [this, job, session = SessionId{request->session()}](uint64_t bytes) {
+    driver_.Do([&](Core& core, Instant) {
+      core.BlobSent(session, JobId{job->load()}, bytes);
+      return Outbox();
+    });
+  };
+  return new GetBlobReactor(std::move(pieces), request->first_piece());
+}
+
+grpc::ServerReadReactor<v1::PutResultRequest>* WorkerService::PutResult(grpc::CallbackServerContext* context,
+                                                                        v1::PutResultReply* reply) {
+  absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/false, Role::kWorker);
+  if (!token.ok()) return new PutResultReactor(driver_, results_, token.status());
+  return new PutResultReactor(driver_, results_, token->token, context, reply);
 }
 
 }  // namespace potluck

@@ -1,4 +1,5 @@
-// The gRPC face towards workers: Join, Exchange and GetBlob. Checks tokens, translates, and hands events to the driver.
+// The gRPC face towards workers: Join, Exchange, GetBlob and PutResult. Checks tokens, translates, and hands events to
+// the driver.
 //
 // Asynchronous (callback API): a held Exchange costs memory, no thread. Thread-safe; borrows driver,
 // tokens and blobs.
@@ -6,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "coordinator/service/driver.h"
+#include "coordinator/service/result_room.h"
 #include "coordinator/store/blob_store.h"
 #include "coordinator/tokens.h"
 #include "proto/workers.grpc.pb.h"
@@ -18,8 +20,10 @@ absl::StatusOr<Tokens::Authenticated> RequireRole(const grpc::ServerContextBase&
 
 class WorkerService final : public v1::Workers::CallbackService {
  public:
-  WorkerService(Driver& driver, const Tokens& tokens, BlobStore& blobs, const CoreOptions& options)
-      : driver_(driver), tokens_(tokens), blobs_(blobs), options_(options) {}
+  // `result_bytes`: see ResultRoom.
+  WorkerService(Driver& driver, const Tokens& tokens, BlobStore& blobs, const CoreOptions& options,
+                uint64_t result_bytes)
+      : driver_(driver), tokens_(tokens), blobs_(blobs), options_(options), results_(result_bytes) {}
 
   grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context, const v1::JoinRequest* request,
                                  v1::JoinReply* reply) override;
@@ -27,6 +31,8 @@ class WorkerService final : public v1::Workers::CallbackService {
                                      v1::ExchangeReply* reply) override;
   grpc::ServerWriteReactor<v1::BlobPiece>* GetBlob(grpc::CallbackServerContext* context,
                                                    const v1::GetBlobRequest* request) override;
+  grpc::ServerReadReactor<v1::PutResultRequest>* PutResult(grpc::CallbackServerContext* context,
+                                                           v1::PutResultReply* reply) override;
 
  private:
   void DoJoin(const Tokens::Authenticated& token, const v1::JoinRequest& request, v1::JoinReply& reply);
@@ -35,6 +41,7 @@ class WorkerService final : public v1::Workers::CallbackService {
   const Tokens& tokens_;
   BlobStore& blobs_;
   const CoreOptions options_;
+  ResultRoom results_;
 };
 
 }  // namespace potluck

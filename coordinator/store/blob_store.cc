@@ -231,6 +231,7 @@ absl::StatusOr<std::string> BlobStore::Read(const std::string& blob) {
   const absl::StatusOr<Manifest> manifest = ReadManifest(blob);
   if (!manifest.ok()) return manifest.status();
   std::string bytes;
+  bytes.reserve(manifest->size);
   for (uint64_t i = 0; i < manifest->pieces.size(); ++i) {
     const absl::StatusOr<std::string> piece = ReadPiece(blob, i);
     if (!piece.ok()) return piece.status();

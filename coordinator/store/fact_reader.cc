@@ -36,6 +36,13 @@ void ReadEnd(Database& db, StoredJob& job) {
                query.Bytes(2),    query.Bytes(4),          query.Time(3)};
 }
 
+void ReadStates(Database& db, StoredJob& job) {
+  Query query(db, "SELECT round, digest, contributions, at FROM states WHERE job = ? ORDER BY seq");
+  for (query.With(job.submitted.job); query.Next();) {
+    job.states.push_back({{job.submitted.job, query.As<uint32_t>(0)}, query.Bytes(1), query.Bytes(2), query.Time(3)});
+  }
+}
+
 void ReadJobs(Database& db, StoreContents& contents) {
   Query query(db,
               "SELECT job, request_id, workload, name, spec, submitted_by, priority, weight, at, verify FROM jobs "
@@ -47,6 +54,7 @@ void ReadJobs(Database& db, StoreContents& contents) {
     ReadSettings(db, job);
     ReadRounds(db, job);
     ReadEnd(db, job);
+    ReadStates(db, job);
     Query disagreements(db, "SELECT count(*) FROM disagreements WHERE job = ?");
     if (disagreements.With(job.submitted.job).First()) job.disagreements = disagreements.As<uint64_t>(0);
     contents.jobs.push_back(std::move(job));

@@ -19,6 +19,7 @@ FactWriter::FactWriter(Database& db)
       delete_end_(db, "DELETE FROM job_ends WHERE job = ?"),
       delete_rounds_(db, "DELETE FROM rounds WHERE job = ?"),
       delete_blobs_(db, "DELETE FROM blobs WHERE job = ?"),
+      delete_states_(db, "DELETE FROM states WHERE job = ?"),
       insert_purge_(db, "INSERT INTO purges VALUES (?)"),
       next_purge_(db, "SELECT job FROM purges LIMIT 1"),
       end_purge_(db, "DELETE FROM purges WHERE job = ?"),
@@ -53,6 +54,12 @@ FactWriter::FactWriter(Database& db)
       insert_token_(db, "INSERT INTO tokens VALUES (NULL,?,?,?,?,?,?)"),
       insert_revocation_(db, "INSERT OR IGNORE INTO token_revocations VALUES (?,?)"),
       insert_blob_(db, "INSERT OR IGNORE INTO blobs VALUES (NULL,?,?)"),
+      last_state_(db, "SELECT round, digest FROM states WHERE job = ? ORDER BY seq DESC LIMIT 1"),
+      remove_state_(db, "DELETE FROM states WHERE job = ? AND round = ? AND digest = ?"),
+      insert_state_(db, "INSERT INTO states VALUES (NULL,?,?,?,?,?)"),
+      drop_old_states_(db,
+                       "DELETE FROM states WHERE job = ?1 AND seq NOT IN"
+                       " (SELECT seq FROM states WHERE job = ?1 ORDER BY seq DESC LIMIT ?2)"),
       purge_live_commits_(
           db, "DELETE FROM commits WHERE seq IN (SELECT seq FROM live WHERE job = ? ORDER BY round, begin LIMIT ?)"),
       purge_live_(db,
@@ -109,8 +116,8 @@ Verdict FactWriter::Apply(const JobEnded& fact) {
 Verdict FactWriter::Apply(const JobDeleted& fact) {
   if (!JobExists(fact.job)) return Verdict::kUnknown;
   find_job_.Reset();
-  for (Query* query :
-       {&delete_job_, &delete_settings_, &delete_end_, &delete_rounds_, &delete_blobs_, &insert_purge_}) {
+  for (Query* query : {&delete_job_, &delete_settings_, &delete_end_, &delete_rounds_, &delete_blobs_, &delete_states_,
+                       &insert_purge_}) {
     query->With(fact.job).Run();
   }
   return Verdict::kStored;
@@ -271,6 +278,20 @@ Verdict FactWriter::Apply(const TokenRevoked& fact) {
 Verdict FactWriter::Apply(const BlobNamed& fact) {
   if (!JobExists(fact.job)) return Verdict::kUnknown;
   return insert_blob_.With(fact.job, fact.digest).Run() > 0 ? Verdict::kStored : Verdict::kRepeat;
+}
+
+Verdict FactWriter::Apply(const StateSaved& fact) {
+  const JobId job = fact.key.job;
+  if (!JobExists(job)) return Verdict::kUnknown;
+  const bool repeated = last_state_.With(job).First() && last_state_.As<uint32_t>(0) == fact.key.round &&
+                        last_state_.Bytes(1) == fact.digest;
+  last_state_.Reset();
+  if (repeated) return Verdict::kRepeat;
+  if (JobEndedAlready(job)) return Verdict::kUnknown;
+  remove_state_.With(job, fact.key.round, fact.digest).Run();
+  insert_state_.With(job, fact.key.round, fact.digest, Text{fact.contributions}, fact.at).Run();
+  drop_old_states_.With(job, static_cast<uint64_t>(kKeptStates)).Run();
+  return Verdict::kStored;
 }
 
 bool FactWriter::Purge(int limit) {

@@ -52,6 +52,7 @@ class FactWriter {
   Verdict Apply(const TokenCreated& fact);
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
+  Verdict Apply(const StateSaved& fact);
 
   bool JobExists(JobId job) { return find_job_.With(job).First(); }
   bool JobEndedAlready(JobId job) { return find_end_.With(job).First(); }
@@ -65,13 +66,15 @@ class FactWriter {
 
   std::optional<RoundState> round_;
   Query find_job_, find_request_, last_job_, insert_job_, raise_last_job_, insert_settings_;
-  Query find_end_, insert_end_, delete_job_, delete_settings_, delete_end_, delete_rounds_, delete_blobs_;
+  Query find_end_, insert_end_, delete_job_, delete_settings_, delete_end_, delete_rounds_, delete_blobs_,
+      delete_states_;
   Query insert_purge_, next_purge_, end_purge_;
   Query find_round_, last_round_, insert_round_;
   Query last_live_, find_digest_, insert_commit_, insert_live_, delete_live_, insert_retraction_, insert_disagreement_;
   Query insert_verification_, find_quarantine_, insert_quarantine_;
   Query find_worker_, save_worker_, last_description_, insert_description_, find_token_, insert_token_,
       insert_revocation_, insert_blob_;
+  Query last_state_, remove_state_, insert_state_, drop_old_states_;
   Query purge_live_commits_, purge_live_, purge_retracted_commits_, purge_retractions_, purge_disagreements_,
       purge_verifications_;
 };

@@ -56,7 +56,7 @@ struct RoundOpened {
   RoundKey key;
   uint64_t size = 0;
   Durability durability = Durability::kLedger;
-  std::string planner_state;  // Planner::State() at the opening.
+  std::string planner_state;  // Planner::State() at the opening; empty for a volatile round.
   absl::Time at;
 };
 
@@ -152,8 +152,17 @@ struct BlobNamed {
   std::string digest;  // Of the manifest, 32 bytes.
 };
 
+// The state of a job whose rounds are volatile, at the opening of `round`, is the blob `digest`. The newest two of a
+// job are kept, of which the last one stored is the newest, and the blobs with them.
+struct StateSaved {
+  RoundKey key;
+  std::string digest;         // 32 bytes.
+  std::string contributions;  // As in JobEnded, by then.
+  absl::Time at;
+};
+
 using Fact = std::variant<JobSubmitted, JobSettings, JobEnded, JobDeleted, RoundOpened, SliceCommitted, SliceRetracted,
                           SliceDisagreed, SliceVerified, WorkerSeen, WorkerQuarantined, WorkerPardoned, TokenCreated,
-                          TokenRevoked, BlobNamed, WorkerDescribed>;
+                          TokenRevoked, BlobNamed, WorkerDescribed, StateSaved>;
 
 }  // namespace potluck

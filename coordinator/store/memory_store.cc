@@ -202,10 +202,26 @@ Verdict MemoryFacts::Apply(const BlobNamed& fact) {
   return Verdict::kStored;
 }
 
+Verdict MemoryFacts::Apply(const StateSaved& fact) {
+  JobRows* job = FindJob(fact.key.job);
+  if (job == nullptr) return Verdict::kUnknown;
+  const auto is_equal = [&fact](const StateSaved& known) {
+    return known.key == fact.key && known.digest == fact.digest;
+  };
+  std::vector<StateSaved>& states = job->states;
+  if (!states.empty() && is_equal(states.back())) return Verdict::kRepeat;
+  if (job->ended.has_value()) return Verdict::kUnknown;
+  std::erase_if(states, is_equal);
+  states.push_back(fact);
+  if (states.size() > kKeptStates) states.erase(states.begin());
+  return Verdict::kStored;
+}
+
 StoreContents MemoryFacts::Contents() const {
   StoreContents contents;
   for (const auto& [id, rows] : jobs_) {
     StoredJob job{rows.submitted, rows.settings, {}, rows.ended.has_value(), rows.ended.value_or(JobEnded{})};
+    job.states = rows.states;
     for (const auto& [number, round] : rows.rounds) job.rounds.push_back(round.opened);
     for (const Disagreement& row : disagreements_) job.disagreements += std::get<RoundKey>(row).job == id;
     contents.jobs.push_back(std::move(job));

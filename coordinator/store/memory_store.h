@@ -42,6 +42,7 @@ class MemoryFacts {
     JobSettings settings;
     std::map<uint32_t, RoundRows> rounds;
     std::optional<JobEnded> ended;
+    std::vector<StateSaved> states = {};  // The newest last.
   };
   struct TokenRow {
     TokenCreated created;
@@ -65,6 +66,7 @@ class MemoryFacts {
   Verdict Apply(const TokenCreated& fact);
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
+  Verdict Apply(const StateSaved& fact);
 
   JobRows* FindJob(JobId job);
   RoundRows* FindRound(RoundKey key);

@@ -12,8 +12,7 @@
 //   SliceRetracted  kUnknown unless exactly this interval is committed, or when the job has ended.
 //   SliceDisagreed  kUnknown unless exactly this interval is committed; kRepeat of an equal one.
 //   SliceVerified   kUnknown unless exactly this interval is committed with this digest, or when the job has ended;
-//   kRepeat
-//                   if it was verified before.
+//                   kRepeat if it was verified before.
 //   WorkerQuarantined  kRepeat if it is quarantined.
 //   WorkerPardoned     kUnknown unless it is quarantined.
 //   WorkerSeen      kRepeat if the name is the same; kDisagreement if the id or the installation belongs to another.
@@ -21,6 +20,9 @@
 //   TokenCreated    kRepeat of the same id and hash; kDisagreement if either is taken otherwise.
 //   TokenRevoked    kUnknown without the token; kRepeat if it was revoked.
 //   BlobNamed       kUnknown without the job; kRepeat if the job named it before.
+//   StateSaved      kUnknown without the job; kRepeat if it is, but for contributions and time, the job's newest; else
+//                   kUnknown when the job has ended. Of more than two the oldest goes; an older one that is saved again
+//                   becomes the newest.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +37,8 @@
 #include "proto/ids.h"
 
 namespace potluck {
+
+inline constexpr size_t kKeptStates = 2;  // Of a job.
 
 // Indices, sizes of rounds and job ids end here: SQLite's integers are signed.
 inline constexpr uint64_t kMaxStoredNumber = std::numeric_limits<int64_t>::max();

@@ -67,12 +67,20 @@ CREATE TABLE quarantines(seq INTEGER PRIMARY KEY, worker INTEGER NOT NULL, quara
 CREATE INDEX quarantines_by_worker ON quarantines(worker);
 )sql";
 
+// What version 3 adds: saved states of jobs whose rounds are volatile.
+constexpr char kStates[] = R"sql(
+CREATE TABLE states(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, round INTEGER NOT NULL,
+  digest BLOB NOT NULL, contributions TEXT, at INTEGER);
+CREATE INDEX states_by_job ON states(job);
+)sql";
+
 // Takes the tables from `version` to this build's, inside the caller's transaction.
 void Upgrade(Database& db, int64_t version) {
   if (version < 2) {
     db.Execute(kWorkerDescriptions);
     db.Execute(kVerification);
   }
+  if (version < 3) db.Execute(kStates);
   db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str());
 }
 

@@ -214,7 +214,7 @@ TEST_F(SqliteStoreTest, NewerVersionIsRefusedAndLeftAsItIs) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(
       std::string(status.message()),
-      HasSubstr("has format version 99, this build reads up to version 2; use a newer potluck or another --state"));
+      HasSubstr("has format version 99, this build reads up to version 3; use a newer potluck or another --state"));
   EXPECT_EQ(FileBytes(file()), before);
 }
 
@@ -231,13 +231,21 @@ TEST_F(SqliteStoreTest, AFileOfVersion1IsMigratedAndLosesNothing) {
       " round 0 of 100 0 0: [0, 10)=a; verified ";
   std::unique_ptr<SqliteStore> store = OpenOrDie(directory());
   EXPECT_EQ(Describe(*store), expected + "\nworker 1 installation 1 laptop 1700000060000000000\nlast job 1\n");
-  EXPECT_EQ(AppendAndWait(*store, {Verified(1, 0, {0, 10}, "a"), Job(2), WorkerQuarantined{WorkerId{1}, "w", At(1)}}),
-            Verdicts(3, Verdict::kStored));
+  EXPECT_EQ(AppendAndWait(*store, {Verified(1, 0, {0, 10}, "a"), Job(2), WorkerQuarantined{WorkerId{1}, "w", At(1)},
+                                   Saved(1, 4)}),
+            Verdicts(4, Verdict::kStored));
   store.reset();
-  store = OpenOrDie(directory());  // Now of version 2.
-  EXPECT_THAT(Describe(*store), HasSubstr(expected + "[0, 10) by 2 (avx2)\n"));
+  store = OpenOrDie(directory());  // Now of this build's version.
+  EXPECT_THAT(Describe(*store), HasSubstr(expected + "[0, 10) by 2 (avx2)\n state at 4 "));
   EXPECT_THAT(Describe(*store), HasSubstr("job 2 request 2 nqueens job 2 4 ada 3 1.5 1700000002000000000 verify 0.25"));
   EXPECT_THAT(Describe(*store), HasSubstr("quarantined 1 w "));
+}
+
+TEST_F(SqliteStoreTest, AFileOfVersion2IsMigrated) {
+  OpenOrDie(directory());
+  RunSql(file(), "DROP TABLE states; PRAGMA user_version = 2");  // All that version 3 added.
+  std::unique_ptr<SqliteStore> store = OpenOrDie(directory());
+  EXPECT_EQ(AppendAndWait(*store, VariedFacts()), Verdicts(VariedFacts().size(), Verdict::kStored));
 }
 
 TEST_F(SqliteStoreTest, AnotherProgramsDatabaseIsRefused) {

@@ -32,15 +32,16 @@ struct StoredJob {
   std::vector<RoundOpened> rounds;  // Ascending; the last one is open unless `ended`.
   bool has_ended = false;
   JobEnded ended;
-  uint64_t disagreements = 0;  // SliceDisagreed facts.
+  uint64_t disagreements = 0;           // SliceDisagreed facts.
+  std::vector<StateSaved> states = {};  // The newest last; at most two.
 };
 
 struct StoreContents {
   std::vector<StoredJob> jobs;
   std::vector<WorkerSeen> workers;
   std::vector<WorkerDescribed> worker_descriptions;  // Each worker's in the order in which they were stored.
-  std::vector<WorkerQuarantined> quarantined;  // Without the pardoned ones.
-  std::vector<TokenCreated> tokens;            // Without the revoked ones.
+  std::vector<WorkerQuarantined> quarantined;        // Without the pardoned ones.
+  std::vector<TokenCreated> tokens;                  // Without the revoked ones.
   std::vector<TokenCreated> revoked_tokens;
   std::vector<BlobNamed> blobs;
   JobId last_job{};  // Highest JobId ever given, deleted ones included.

@@ -54,6 +54,8 @@ TEST_P(StoreTest, EveryFactIsFoundAgain) {
       "job 1 request 1 nqueens job 1 4 ada 3 1.5 1700000001000000000 verify 0.25\n"
       " settings 0 3 1.5 1700000001000000000\n"
       " round 0 of 100 0 state 0: [0, 10)=a [10, 20)=c [22, 28)=d; verified [0, 10) by 3 (avx2) [22, 28) by 2 (avx2)\n"
+      " state at 7 3e23e816 ada\t1 1700000027000000000\n"
+      " state at 9 2e7d2c03 ada\t1 1700000027000000000\n"
       "job 2 request 2 nqueens job 2 4 ada 3 1.5 1700000002000000000 verify 0.25\n"
       " settings 1 7 2.5 1700000040000000000\n"
       " round 0 of 50 0 state 0: [0, 50)=; verified \n"
@@ -81,6 +83,7 @@ TEST_P(StoreTest, FactsSentTwiceAreRepeats) {
                                    BlobNamed{JobId{1}, "d"},
                                    SliceDisagreed{{JobId{1}, 0}, {0, 10}, "other", WorkerId{2}, At(1)},
                                    WorkerQuarantined{WorkerId{1}, "wrong", At(1)},
+                                   Saved(1, 3),
                                    Ended(1)};
   AppendAndWait(*store_, facts);
   EXPECT_EQ(AppendAndWait(*store_, facts), Verdicts(facts.size(), Verdict::kRepeat));
@@ -234,6 +237,32 @@ TEST_P(StoreTest, AQuarantineLastsUntilItIsPardonedAndMayComeAgain) {
   EXPECT_EQ(quarantined(), "other ");
   EXPECT_EQ(AppendOne(*store_, WorkerQuarantined{WorkerId{7}, "again", At(5)}), Verdict::kStored);
   EXPECT_EQ(quarantined(), "other again ");
+}
+
+TEST_P(StoreTest, TheNewestTwoStatesOfAJobAreKeptInTheOrderInWhichTheyWereSaved) {
+  AppendAndWait(*store_, {Job(1), Job(2)});
+  const auto rounds = [this] {
+    std::string text;
+    const StoreContents contents = *store_->Load();
+    for (const StoredJob& job : contents.jobs) {
+      for (const StateSaved& state : job.states) absl::StrAppend(&text, state.key.round, " ");
+      absl::StrAppend(&text, ";");
+    }
+    return text;
+  };
+  EXPECT_EQ(AppendOne(*store_, Saved(3, 1)), Verdict::kUnknown);
+  EXPECT_EQ(AppendAndWait(*store_, {Saved(1, 10), Saved(2, 11), Saved(1, 20), Saved(1, 30)}),
+            Verdicts(4, Verdict::kStored));
+  EXPECT_EQ(rounds(), "20 30 ;11 ;");
+  EXPECT_EQ(AppendOne(*store_, Saved(1, 30)), Verdict::kRepeat);
+  EXPECT_EQ(AppendOne(*store_, Saved(1, 25)), Verdict::kStored);  // The newest could not be read: it went on from 20.
+  EXPECT_EQ(rounds(), "30 25 ;11 ;");
+  EXPECT_EQ(AppendOne(*store_, Saved(1, 30)), Verdict::kStored);  // The same state once more.
+  EXPECT_EQ(rounds(), "25 30 ;11 ;");
+  EXPECT_EQ(AppendAndWait(*store_, {Ended(1), Saved(1, 40)}), (Verdicts{Verdict::kStored, Verdict::kUnknown}));
+  EXPECT_EQ(rounds(), "25 30 ;11 ;");  // The final states of a job that ended stay until it is deleted.
+  AppendOne(*store_, JobDeleted{JobId{1}});
+  EXPECT_EQ(rounds(), "11 ;");
 }
 
 TEST_P(StoreTest, NothingIsAddedToAJobThatEnded) {

@@ -115,6 +115,11 @@ inline std::string Slices(Store& store, uint64_t job, uint32_t round) {
   return text;
 }
 
+// The state at the opening of a round; its blob is said to be `value`.
+inline StateSaved Saved(uint64_t job, uint32_t round, const std::string& value = "state") {
+  return {{JobId{job}, round}, Sha256(value), "ada\t1", At(27)};
+}
+
 inline SliceVerified Verified(uint64_t job, uint32_t round, Interval interval, const std::string& value = "sum",
                               uint64_t second = 2) {
   return {{JobId{job}, round}, interval, Sha256(value), WorkerId{1}, WorkerId{second}, "avx2", At(25)};
@@ -149,6 +154,10 @@ inline std::string Describe(Store& store) {
       absl::StrAppend(&text, " round ", round.key.round, " of ", round.size, " ", static_cast<int>(round.durability),
                       " ", round.planner_state, ": ", Slices(store, static_cast<uint64_t>(s.job), round.key.round),
                       "; verified ", Verifications(store, static_cast<uint64_t>(s.job), round.key.round), "\n");
+    }
+    for (const StateSaved& state : job.states) {
+      absl::StrAppend(&text, " state at ", state.key.round, " ", HexDigest(state.digest).substr(0, 8), " ",
+                      state.contributions, " ", absl::ToUnixNanos(state.at), "\n");
     }
     if (job.has_ended) {
       absl::StrAppend(&text, " ended ", static_cast<int>(job.ended.outcome), " ", job.ended.result, " ",
@@ -210,7 +219,10 @@ inline std::vector<Fact> VariedFacts() {
           TokenCreated{TokenId{1}, Sha256("x"), "ada", Role::kAdmin, At(70)},
           TokenCreated{TokenId{2}, Sha256("y"), "bob", Role::kWorker, At(71), At(5000)},
           TokenRevoked{TokenId{2}, At(72)},
-          BlobNamed{JobId{1}, Sha256("blob")}};
+          BlobNamed{JobId{1}, Sha256("blob")},
+          Saved(1, 0, "a"),
+          Saved(1, 7, "b"),
+          Saved(1, 9, "c")};
 }
 
 }  // namespace potluck

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,6 +18,9 @@
 #include "kernels/workload/status.h"
 
 namespace potluck {
+
+// Reads a whole blob that the job names, by its digest, verified.
+using BlobReader = std::function<Result<std::string>(std::string_view digest)>;
 
 // What a round promises of the slices that it acknowledged.
 enum class Durability {
@@ -49,18 +53,18 @@ class RoundPlan {
 
 struct Round {
   uint32_t number = 0;
-  Durability durability = Durability::kLedger;
+  Durability durability = Durability::kLedger;  // The same in all rounds of a job.
   std::shared_ptr<const RoundPlan> plan;
   std::string payload;  // What a Runner needs to open the round; at most 1 MiB.
   // What it needs besides and is large: named by their blob digests, read only by those who lack them.
-  std::vector<SharedBytes> bulk;
+  std::vector<SharedBytes> bulk = {};
   // A slice's payload has at most so many bytes. More than 1 MiB only in volatile rounds.
   uint64_t max_result_bytes = uint64_t{1} << 20;
   // Whether every device computes the same bytes. If not, only those of one numerics class do, so that results are
   // compared within a class only.
   bool is_exact = true;
   // Only slots of this numerics class may compute it; empty: any.
-  std::string numerics_class;
+  std::string numerics_class = {};
 };
 
 // The partial result of an interval.
@@ -92,8 +96,9 @@ class Planner {
   // Forgets all that was merged in the open round, so that it can be rebuilt from the ledger, or computed again.
   virtual void ResetRound() = 0;
   // The state at the opening of the current round (asked for between the last merge of a round and NextRound: of the
-  // next one), to be given in one piece to a new Planner's Restore, which then re-opens it with NextRound. That of a
-  // volatile round may be large; its parts stay as they are although the planner goes on.
+  // next one; once NextRound has said that the job is complete: the final one, from which NextRound says so again), to
+  // be given in one piece to a new Planner's Restore, which then re-opens it with NextRound. That of a volatile round
+  // may be large; its parts stay as they are although the planner goes on.
   virtual std::vector<SharedBytes> State() const = 0;
   virtual Status Restore(std::string_view state) = 0;
   // Running result, for progress; after the last round, the final result. Bytes of the workload's own.

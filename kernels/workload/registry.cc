@@ -27,7 +27,7 @@ Status UnknownWorkload(std::string_view name) {
 
 }  // namespace
 
-Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec) {
+Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec, const BlobReader&) {
   if (workload == kQueens) return nqueens::MakePlanner(spec);
   return UnknownWorkload(workload);
 }

@@ -20,8 +20,9 @@ struct CpuOptions {
 };
 
 // The planner of a job with this specification (bytes of the workload's own); a sentence when the workload is unknown
-// or the specification is not valid.
-Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec);
+// or the specification is not valid. `blobs` reads what the job reads; workloads without blobs need none.
+Result<std::unique_ptr<Planner>> MakePlanner(std::string_view workload, std::string_view spec,
+                                             const BlobReader& blobs = {});
 
 Result<std::unique_ptr<Runner>> MakeCpuRunner(std::string_view workload, const CpuOptions& options);
 

@@ -128,7 +128,7 @@ void Simulation::StartCoordinator() {
   options.scheduler.target_unit = absl::Seconds(8);
   options.scheduler.defect = rules_.defect;
   options.longest_hold = absl::Seconds(4);
-  core_ = std::make_unique<Core>(options, [this](const std::string& workload, const std::string& spec) {
+  core_ = std::make_unique<Core>(options, [](const std::string& workload, const std::string& spec, const BlobReader&) {
     const auto fields = FieldReader::Parse(spec);
     (void)workload;
     return Result<std::unique_ptr<Planner>>(
