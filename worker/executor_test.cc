@@ -118,7 +118,7 @@ TEST_F(ExecutorBlobTest, WaitingForABlobIsNotSilence) {
 TEST_F(ExecutorBlobTest, ALargeResultComesAsAFileThatHasNoNameAnyMore) {
   StartWithScratch();
   Run(kLease, "large:1", {0, 3});
-  EXPECT_EQ(events_.WaitFor("large"), "large slice 1.1 [1, 2) 300000 bytes large:1/1");
+  EXPECT_EQ(events_.WaitFor("large"), "large slice 1.1 [1, 2) 1200000 bytes large:1/1");
   EXPECT_TRUE(std::filesystem::is_empty(scratch_));
   EXPECT_EQ(events_.WaitFor("over"), "over 1.1 OK");
 }

@@ -22,7 +22,7 @@
 namespace potluck {
 namespace {
 
-constexpr size_t kLargeResult = 300'000;
+constexpr size_t kLargeResult = 1'200'000;
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -43,7 +43,7 @@ std::string ReadFile(const std::string& path) {
 //   fetch:K   fetches the round's first blob, whose path is the result from there on,
 //   prefetch:K  prefetches all of the round's blobs,
 //   echo:K    fetches it, and its bytes are the result,
-//   large:K   makes that result 300,000 bytes long,
+//   large:K   makes that result 1,200,000 bytes long,
 //   skip:K    leaves that index out,
 //   lose:K    ends as if it had reached the end.
 // "bad" cannot be opened. `label` stands before each result.

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/sha256.h"
+#include "proto/exchange_codec.h"
 #include "worker/installation.h"
 
 namespace potluck {
@@ -71,6 +72,11 @@ void Session::Slot::OnLargeSlice(LeaseId lease, Interval interval, std::shared_p
   slice.lease = lease;
   slice.slot = index_;
   slice.busy_seconds = busy_seconds;
+  // What fits goes along with the Exchange: one call less, and rounds whose results are stored take no others.
+  if (payload->size() <= kMaxSliceBytes && payload->Read(0, payload->size(), slice.payload).ok()) {
+    slice.digest = Sha256(slice.payload);
+    payload = nullptr;
+  }
   TakeSlice(std::move(slice), std::move(payload));
 }
 

@@ -233,6 +233,13 @@ TEST_F(SessionTest, ASmallResultGoesInline) {
   EXPECT_THAT(rounds().lines(), ElementsAre("join", "grant 5.1", "slice 5.1"));
 }
 
+TEST_F(SessionTest, AResultThatFitsAnExchangeGoesInlineAlthoughItCameAsAFile) {
+  rounds().Begin("echo:0", {rounds().Serve(Bytes(kPieceBytes, 1))});
+  StartWorker();
+  ASSERT_TRUE(rounds().WaitForRounds(1));
+  EXPECT_THAT(rounds().lines(), ElementsAre("join", "grant 5.1", "slice 5.1"));
+}
+
 TEST_F(SessionTest, ARoundsDataAreGoneSoonAfterIt) {
   std::vector<std::string> digests;
   for (uint64_t i = 0; i < 20; ++i) digests.push_back(rounds().Serve(Bytes(kPieceBytes / 2, i)));
@@ -259,7 +266,7 @@ TEST_F(SessionTest, AResultThatTheCoordinatorForgotIsHandedOverAgain) {
   StartWorker();
   ASSERT_TRUE(rounds().WaitForRounds(1));
   size_t puts = 0;
-  for (const std::string& call : rounds().calls()) puts += absl::StartsWith(call, "put 5.1 300000") ? 1 : 0;
+  for (const std::string& call : rounds().calls()) puts += absl::StartsWith(call, "put 5.1 1200000") ? 1 : 0;
   EXPECT_EQ(puts, 3u);
   EXPECT_THAT(said(), ::testing::Not(Contains(HasSubstr("cannot be handed over"))));
 }

@@ -14,8 +14,8 @@ namespace potluck {
 
 // Options of a CPU runner that every workload understands.
 struct CpuOptions {
-  int threads = 1;                // At least 1.
-  std::string dispatch = "auto";  // Which code path: "auto" or one of DispatchNames().
+  int threads = 1;                 // At least 1.
+  std::string dispatch = "auto";   // Which code path: "auto" or one of DispatchNames().
   std::string onednn_plugin = {};  // Path of libpotluck_onednn.so; empty: do without. N-Queens has no use for it.
 };
 
