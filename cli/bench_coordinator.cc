@@ -73,7 +73,7 @@ class EmptyPlanner final : public Planner {
 int ServeBench(const std::string& directory) {
   CoordinatorOptions options;
   options.state_directory = directory;
-  options.planners = [](const std::string&, const std::string&) {
+  options.planners = [](const std::string&, const std::string&, const BlobReader&) {
     return Result<std::unique_ptr<Planner>>(std::make_unique<EmptyPlanner>());
   };
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));

@@ -42,7 +42,7 @@ void Scheduler::GrantWork(absl::Time now, SessionId id, Session& session, Orders
     }
     if (session.slots[slot].free_capacity > 0 && session.slots[slot].queue.empty()) {
       hungry_.insert(id);
-      SplitTailFor(id, slot);
+      SplitTailFor(now, id, slot);
     }
   }
   // Only some were woken: those served pass it on while there is work.
@@ -63,16 +63,25 @@ bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_
   };
   if (!speed_is_known && std::any_of(slot.queue.begin(), slot.queue.end(), tells_speed)) return false;
   if (const std::optional<Trial> known = KnownAnswerDue(slot, key, round)) {
-    AddLease(id, session, slot_index, *it, known->interval, known, orders);
+    AddLease(now, id, session, slot_index, *it, known->interval, known, orders);
     return true;
   }
   if (check) {
     const Trial trial{check->id, 0, round.checks.at(check->id).interval, check->implementation};
-    AddLease(id, session, slot_index, *it, trial.interval, trial, orders);
+    AddLease(now, id, session, slot_index, *it, trial.interval, trial, orders);
     return true;
   }
+  const bool is_even = round.plan->sharing() == Sharing::kEven;
+  const double share = is_even ? EvenShare(id, slot_index, key, round) : 0;
   double cost = round.plan->ProbeCost();
-  if (speed_is_known) {
+  if (is_even && speed_is_known) {
+    const double seconds = UsableSeconds(now, session, slot);
+    if (seconds < absl::ToDoubleSeconds(options_.min_unit)) return false;
+    cost = std::min(share, seconds * speed->second);
+    round.served.insert({id, slot_index});
+  } else if (is_even) {
+    cost = std::min(share, cost);
+  } else if (speed_is_known) {
     const double seconds = UnitSeconds(now, session, slot, key, round);
     if (seconds <= 0) return false;
     cost = seconds * speed->second;
@@ -80,12 +89,12 @@ bool Scheduler::GrantOne(absl::Time now, SessionId id, Session& session, uint32_
   const Interval within = round.free.front();
   const Interval unit{within.begin, round.plan->Cut(within, cost)};
   if (options_.defect != SchedulerDefect::kGrantStaysFree) TakeFree(round, unit);
-  AddLease(id, session, slot_index, *it, unit, std::nullopt, orders);
+  AddLease(now, id, session, slot_index, *it, unit, std::nullopt, orders);
   return true;
 }
 
-LeaseId Scheduler::AddLease(SessionId id, Session& session, uint32_t slot_index, RoundMap::value_type& keyed,
-                            Interval unit, std::optional<Trial> trial, Orders& orders) {
+LeaseId Scheduler::AddLease(absl::Time now, SessionId id, Session& session, uint32_t slot_index,
+                            RoundMap::value_type& keyed, Interval unit, std::optional<Trial> trial, Orders& orders) {
   auto& [key, round] = keyed;
   Slot& slot = session.slots[slot_index];
   Job& job = jobs_[key.job];
@@ -109,6 +118,9 @@ LeaseId Scheduler::AddLease(SessionId id, Session& session, uint32_t slot_index,
   lease.slot = slot_index;
   lease.round = key;
   lease.rest.Add(unit);
+  lease.granted_at = now;
+  lease.granted_cost = cost;
+  if (!trial) round.first_granted = std::min(round.first_granted, now);
   (trial ? round.trials : round.leases).insert(lease.id);
   if (trial && trial->check) {
     Check& check = round.checks.at(*trial->check);
@@ -155,7 +167,7 @@ std::pair<Scheduler::RoundMap::iterator, std::optional<Scheduler::CheckChoice>> 
     }
     // Checks go before new work: so what waits to be checked never piles up, and a wrong worker is found soon.
     std::optional<CheckChoice> check = ChooseCheck(now, session, slot, it->first, it->second);
-    if (!check && it->second.free.empty()) continue;
+    if (!check && (it->second.free.empty() || HasItsShare(slot, it->first, it->second))) continue;
     best = it;
     best_job = &job;
     best_check = std::move(check);
@@ -190,7 +202,7 @@ double Scheduler::QueuedSeconds(const Slot& slot) const {
 
 // Finds the lease that will be finished last and asks its worker for so much of its tail that both slots would finish
 // together. The tail is granted when the worker has confirmed.
-void Scheduler::SplitTailFor(SessionId thief_id, uint32_t thief_slot) {
+void Scheduler::SplitTailFor(absl::Time now, SessionId thief_id, uint32_t thief_slot) {
   const Slot& thief = sessions_.at(thief_id).slots[thief_slot];
   const double worth = kWorthSplitting * absl::ToDoubleSeconds(options_.min_unit);
   Lease* victim = nullptr;
@@ -204,10 +216,20 @@ void Scheduler::SplitTailFor(SessionId thief_id, uint32_t thief_slot) {
         Lease& lease = leases_.at(lease_id);
         const double speed = SpeedOrMean(slot, lease.round.job);
         const double before = finish;
-        finish += speed > 0 ? CostOf(rounds_.at(lease.round), lease.rest) / speed : worth;
+        const OpenedRound& its_round = rounds_.at(lease.round);
+        const bool is_even = its_round.plan->sharing() == Sharing::kEven;
+        const double cost = CostOf(its_round, lease.rest);
+        if (is_even && speed > 0) {
+          finish += EvenSecondsLeft(now, lease, speed);
+        } else {
+          finish += speed > 0 ? cost / speed : worth;
+        }
         if (lease.trial || lease.shrink_to || lease.solid || lease.revoke || jobs_.at(lease.round.job).share.paused)
           continue;
-        if (!IsOfItsClass(thief, rounds_.at(lease.round))) continue;
+        if (!IsOfItsClass(thief, its_round)) continue;
+        if (is_even && !IsWorthSplitting(now, its_round, cost, finish, SpeedOrMean(thief, lease.round.job))) {
+          continue;
+        }
         if (finish > worth && finish > victim_finish) {
           victim = &lease;
           victim_before = before;

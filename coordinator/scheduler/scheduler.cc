@@ -125,10 +125,12 @@ void Scheduler::Disconnected(absl::Time now, SessionId id) {
   Session* session = FindSession(id);
   if (session == nullptr || !session->live) return;
   hungry_.erase(id);
+  session->connected = false;
   SetExpiry(id, *session, std::min(session->expires, now + options_.disconnect_grace));
 }
 
 void Scheduler::Heard(absl::Time now, SessionId id, Session& session) {
+  session.connected = true;
   if (!session.live) {
     session.live = true;
     CountSpeeds(session, +1);
@@ -305,10 +307,12 @@ Orders Scheduler::Exchange(absl::Time now, SessionId id, const WorkerReport& rep
   Heard(now, id, *session);
   session->draining = report.draining;
   session->taken_away.clear();  // What it still holds of them is unknown now, and revoked as such.
-  NoteHeld(id, *session, report, orders);
+  NoteHeld(now, id, *session, report, orders);
   for (size_t i = 0; i < session->slots.size(); ++i) {
     const uint32_t wanted = i < report.free_capacity.size() ? report.free_capacity[i] : 0;
-    session->slots[i].free_capacity = std::min(wanted, kMostLeasesASlot);
+    Slot& slot = session->slots[i];
+    slot.free_capacity = std::min(wanted, kMostLeasesASlot);
+    slot.refusals = wanted == 0 && slot.queue.empty() ? slot.refusals + 1 : 0;
   }
   StandingOrders(*session, orders);
   GrantWork(now, id, *session, orders);
@@ -324,7 +328,7 @@ Orders Scheduler::Poll(absl::Time now, SessionId id) {
   return orders;
 }
 
-void Scheduler::NoteHeld(SessionId id, Session& session, const WorkerReport& report, Orders& orders) {
+void Scheduler::NoteHeld(absl::Time now, SessionId id, Session& session, const WorkerReport& report, Orders& orders) {
   std::set<LeaseId> listed;
   for (const HeldLease& held : report.held) {
     listed.insert(held.lease);
@@ -335,7 +339,7 @@ void Scheduler::NoteHeld(SessionId id, Session& session, const WorkerReport& rep
       orders.revoked.push_back(held.lease);
     } else if (it != leases_.end() && it->second.session == id) {
       Confirm(it->second, held);
-    } else if (it != leases_.end() || !Adopt(id, session, held)) {
+    } else if (it != leases_.end() || !Adopt(now, id, session, held)) {
       orders.revoked.push_back(held.lease);
     }
   }
@@ -364,7 +368,7 @@ void Scheduler::Confirm(Lease& lease, const HeldLease& held) {
   if (is_empty) EndLease(id, /*free_rest=*/false);
 }
 
-bool Scheduler::Adopt(SessionId id, Session& session, const HeldLease& held) {
+bool Scheduler::Adopt(absl::Time now, SessionId id, Session& session, const HeldLease& held) {
   OpenedRound* round = FindRound(held.round);
   if (round == nullptr || held.rest.empty() || held.slot >= session.slots.size()) return false;
   if (round->terms.is_volatile && held.lease.epoch != static_cast<uint64_t>(options_.epoch)) return false;
@@ -376,6 +380,8 @@ bool Scheduler::Adopt(SessionId id, Session& session, const HeldLease& held) {
   lease.slot = held.slot;
   lease.round = held.round;
   lease.rest.Add(held.rest);
+  lease.granted_at = now;
+  lease.granted_cost = round->plan->Cost(held.rest);
   round->leases.insert(held.lease);
   session.slots[held.slot].queue.push_back(held.lease);
   leases_.emplace(held.lease, std::move(lease));

@@ -193,6 +193,8 @@ class Scheduler {
     bool solid = false;                 // Its worker could not shrink it as asked: all of it is being computed.
     bool revoke = false;
     std::optional<Trial> trial;
+    absl::Time granted_at;
+    double granted_cost = 0;
   };
   // What a slot was granted of a job, as cost.
   struct Tally {
@@ -203,6 +205,7 @@ class Scheduler {
   struct Slot {
     SlotInfo info;
     uint32_t free_capacity = 0;
+    uint32_t refusals = 0;  // How often it said last, one time after the other, that it holds and takes nothing.
     absl::flat_hash_map<JobId, double> speed;  // Cost per second, smoothed.
     absl::flat_hash_map<JobId, Tally> tally;
     std::vector<LeaseId> queue;  // In the order granted, which is the order of computing.
@@ -212,7 +215,8 @@ class Scheduler {
     absl::Time expires;  // When its leases do.
     absl::Time ends_at;
     absl::Duration lease_time;
-    bool live = true;  // Not expired.
+    bool live = true;       // Not expired.
+    bool connected = true;  // As far as is known.
     bool draining = false;
     std::vector<Slot> slots;
     std::vector<LeaseId> taken_away;  // Ended here; the worker may not know yet.
@@ -232,6 +236,8 @@ class Scheduler {
     std::map<CheckId, Check> checks;
     std::map<CheckTerms, std::set<CheckId>> waiting;
     RoundTerms terms;
+    std::set<std::pair<SessionId, uint32_t>> served;    // Slots that have had a unit, probes aside.
+    absl::Time first_granted = absl::InfiniteFuture();  // When the first unit was.
   };
   // A check that fits a slot.
   struct CheckChoice {
@@ -257,9 +263,9 @@ class Scheduler {
   void LearnSpeed(Session& session, uint32_t slot, JobId job, double speed);
   double SpeedOrMean(const Slot& slot, JobId job) const;
 
-  void NoteHeld(SessionId id, Session& session, const WorkerReport& report, Orders& orders);
+  void NoteHeld(absl::Time now, SessionId id, Session& session, const WorkerReport& report, Orders& orders);
   void Confirm(Lease& lease, const HeldLease& held);
-  bool Adopt(SessionId id, Session& session, const HeldLease& held);
+  bool Adopt(absl::Time now, SessionId id, Session& session, const HeldLease& held);
   void EndLease(LeaseId id, bool free_rest);
   void TakeAway(LeaseId id);
   void CutFromLeases(OpenedRound& round, Interval interval, LeaseId hint);
@@ -275,8 +281,13 @@ class Scheduler {
   // The round that the slot shall work on next, with the check to run if it is to be one.
   std::pair<RoundMap::iterator, std::optional<CheckChoice>> PickWork(absl::Time now, const Session& session,
                                                                      const Slot& slot);
-  LeaseId AddLease(SessionId id, Session& session, uint32_t slot, RoundMap::value_type& round, Interval unit,
-                   std::optional<Trial> trial, Orders& orders);
+  bool HasItsShare(const Slot& slot, RoundKey key, const OpenedRound& round) const;
+  double EvenShare(SessionId id, uint32_t slot_index, RoundKey key, const OpenedRound& round) const;
+  double EvenSecondsLeft(absl::Time now, const Lease& lease, double speed) const;
+  static bool IsWorthSplitting(absl::Time now, const OpenedRound& round, double cost, double finish,
+                               double thief_speed);
+  LeaseId AddLease(absl::Time now, SessionId id, Session& session, uint32_t slot, RoundMap::value_type& round,
+                   Interval unit, std::optional<Trial> trial, Orders& orders);
   double UnitSeconds(absl::Time now, const Session& session, const Slot& slot, RoundKey key, const OpenedRound& round);
   double UsableSeconds(absl::Time now, const Session& session, const Slot& slot) const;
   double QueuedSeconds(const Slot& slot) const;
@@ -289,7 +300,7 @@ class Scheduler {
   static bool IsOfItsClass(const Slot& slot, const OpenedRound& round);
   std::optional<Trial> KnownAnswerDue(const Slot& slot, RoundKey key, const OpenedRound& round) const;
   void TrialLost(OpenedRound& round, const Lease& lease);
-  void SplitTailFor(SessionId id, uint32_t slot);
+  void SplitTailFor(absl::Time now, SessionId id, uint32_t slot);
   void WakeHungry();
 
   SchedulerOptions options_;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "tests/simulation/fake_training.h"
 #include "tests/simulation/fake_workload.h"
 
 namespace potluck {
@@ -378,6 +379,143 @@ TEST_F(SchedulerTest, KnownAnswersComeFirstAndThenRarely) {
   EXPECT_GT(known, 40);
   EXPECT_LT(known, 120);
   EXPECT_LE(known_cost, 0.02 * cost + 2);
+}
+
+// ---- Even rounds
+
+class EvenTest : public SchedulerTest {
+ protected:
+  void OpenEven(uint64_t size, uint32_t number, RoundTerms terms = {}) {
+    if (number > 0) scheduler_.CloseRound({JobId{1}, number - 1});
+    scheduler_.OpenRound(Key(number), std::make_shared<simulation::FakeTrainingPlan>(size), {}, {}, {}, terms);
+  }
+  static RoundKey Key(uint32_t number) { return {JobId{1}, number}; }
+  // The session's only lease is computed, at this speed, and handed in.
+  void Finish(SessionId session, uint32_t number, double speed) {
+    for (const RoundState::LeaseView& lease : scheduler_.Inspect(Key(number)).leases) {
+      if (lease.session != session) continue;
+      const Interval interval = lease.rest.front();
+      ASSERT_EQ(scheduler_.Accept(Key(number), interval, lease.id), Acceptance::kStore);
+      scheduler_.Committed(session, 0, Key(number), interval, static_cast<double>(interval.size()) / speed);
+      return;
+    }
+    FAIL() << "it holds nothing";
+  }
+  // Sizes of what is leased, by session.
+  std::string Leased(uint32_t number) {
+    std::map<SessionId, uint64_t> sizes;
+    for (const RoundState::LeaseView& lease : scheduler_.Inspect(Key(number)).leases) {
+      sizes[lease.session] += lease.rest.size();
+    }
+    std::string text;
+    for (const auto& [session, size] : sizes) absl::StrAppend(&text, static_cast<uint64_t>(session), ": ", size, "; ");
+    return text;
+  }
+  void LearnSpeeds(const std::vector<double>& speeds) {
+    OpenEven(100, 0);
+    for (uint64_t i = 1; i <= speeds.size(); ++i) {
+      Join(SessionId{i});
+      Exchange(SessionId{i}, Idle());
+      Finish(SessionId{i}, 0, speeds[i - 1]);
+    }
+  }
+};
+
+TEST_F(EvenTest, UnknownSlotsGetAProbeOrTheirShareIfThatIsLess) {
+  OpenEven(100, 0);
+  for (uint64_t i = 1; i <= 3; ++i) Join(SessionId{i});
+  EXPECT_EQ(Exchange(kAnna, Idle(2)), "grant 7.1 slot 0 [0, 2); ");
+  OpenEven(3, 1);
+  for (uint64_t i = 1; i <= 3; ++i) Exchange(SessionId{i}, Idle(2));
+  EXPECT_EQ(Leased(1), "1: 1; 2: 1; 3: 1; ");
+}
+
+TEST_F(EvenTest, EqualSlotsGetEqualSharesAndNothingBehindThem) {
+  LearnSpeeds({5, 5, 5, 5});
+  OpenEven(64, 1);
+  for (uint64_t i = 1; i <= 4; ++i) Exchange(SessionId{i}, Idle(2));
+  EXPECT_EQ(Leased(1), "1: 16; 2: 16; 3: 16; 4: 16; ");
+  EXPECT_EQ(ToString(scheduler_.Inspect(Key(1)).free), "");
+}
+
+TEST_F(EvenTest, SharesAreAsLargeAsSpeedsHoweverLongTheRound) {
+  LearnSpeeds({1, 3});
+  OpenEven(400, 1);
+  Exchange(kBert, Idle());
+  Exchange(kAnna, Idle());
+  EXPECT_EQ(Leased(1), "1: 100; 2: 300; ");
+}
+
+TEST_F(EvenTest, AfterItsProbeASlotGetsItsShareOfTheRest) {
+  OpenEven(100, 0);
+  Join(kAnna);
+  Join(kBert);
+  Exchange(kAnna, Idle());
+  Exchange(kBert, Idle());
+  Finish(kAnna, 0, 4);
+  Exchange(kAnna, Idle());
+  Finish(kBert, 0, 4);
+  Exchange(kBert, Idle());
+  EXPECT_EQ(Leased(0), "1: 48; 2: 48; ");
+}
+
+TEST_F(EvenTest, WhoIsGoneOrTakesNothingIsNotReckonedWith) {
+  LearnSpeeds({5, 5, 5, 5});
+  Exchange(SessionId{3}, Idle(0));
+  Exchange(SessionId{3}, Idle(0));
+  scheduler_.Disconnected(now_, SessionId{4});
+  OpenEven(64, 1);
+  Exchange(kAnna, Idle());
+  Exchange(kBert, Idle());
+  EXPECT_EQ(Leased(1), "1: 32; 2: 32; ");
+}
+
+TEST_F(EvenTest, TheShareOfOneThatDoesNotComeGoesToWhoeverIsDone) {
+  LearnSpeeds({5, 5, 5});
+  OpenEven(60, 1);
+  Exchange(kAnna, Idle());
+  Exchange(kBert, Idle());
+  Finish(kAnna, 1, 5);
+  Exchange(kAnna, Idle());
+  EXPECT_EQ(Leased(1), "1: 20; 2: 20; ");
+}
+
+TEST_F(EvenTest, AUnitIsSplitOnlyIfThatSavesMuch) {
+  LearnSpeeds({5, 5});
+  OpenEven(40, 1);
+  Exchange(kAnna, Idle());
+  Exchange(kBert, Idle());  // Four seconds each.
+  now_ += absl::Seconds(3);
+  Finish(kAnna, 1, 5);
+  EXPECT_EQ(Exchange(kAnna, Idle()), "");
+  EXPECT_EQ(Exchange(kBert, Holding({{{7, 4}, Key(1), 0, {20, 40}}})), "");
+  OpenEven(40, 2);
+  Exchange(kAnna, Idle());
+  scheduler_.Disconnected(now_, kBert);
+  Exchange(kBert, Idle());
+  EXPECT_EQ(Leased(2), "1: 20; 2: 20; ");
+  now_ += absl::Seconds(1);
+  Finish(kAnna, 2, 5);  // Faster than thought; Bert has three seconds to go, of which two would save more than one.
+  EXPECT_EQ(Exchange(kAnna, Idle()), "");
+  EXPECT_NE(Exchange(kBert, Holding({{{7, 6}, Key(2), 0, {20, 40}}})).find("shrink"), std::string::npos);
+}
+
+TEST_F(EvenTest, OnlySlotsOfTheClassGetAnyOfARoundThatAsksForOne) {
+  LearnSpeeds({5});
+  Join(kBert, absl::InfiniteFuture(), {{"avx512", {}}});
+  EXPECT_TRUE(scheduler_.HasWorkerFor(Key(0)));
+  OpenEven(40, 1, {true, "avx512"});
+  EXPECT_EQ(Exchange(kAnna, Idle()), "");
+  EXPECT_EQ(Exchange(kBert, Idle()), "grant 7.2 slot 0 [0, 2); ");
+  scheduler_.RemoveSession(kBert);
+  EXPECT_FALSE(scheduler_.HasWorkerFor(Key(1)));
+}
+
+TEST_F(EvenTest, ALeaseOfAVolatileRoundIsNotAdoptedFromAnEarlierEpoch) {
+  Join(kAnna);
+  OpenEven(40, 0, {true, ""});
+  EXPECT_EQ(Exchange(kAnna, Holding({{{6, 9}, Key(0), 0, {4, 8}}})), "revoke 6.9; ");
+  EXPECT_EQ(Exchange(kAnna, Holding({{{7, 9}, Key(0), 0, {4, 8}}})), "");
 }
 
 }  // namespace
