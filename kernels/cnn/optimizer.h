@@ -61,7 +61,8 @@ class Optimizer {
   std::vector<std::vector<float>> state_;
 };
 
-// The factor on the learning rate at `step` of `total_steps` (see CnnSchedule in proto/cnn.proto).
+// The factor on the learning rate at `step` (from 0) of `total_steps` in `epoch` (from 0); see CnnSchedule in
+// proto/cnn.proto. Equal bits on every machine.
 enum class ScheduleKind { kConstant = 0, kCosine = 1, kExponential = 2 };
 struct ScheduleSpec {
   ScheduleKind kind = ScheduleKind::kConstant;

@@ -254,7 +254,7 @@ void Encode(Compression compression, std::span<const float> values, const Roundi
   out.resize(start + EncodedBytes(compression, values.size()));
   char* const to = out.data() + start;
   if (compression == Compression::kNone) {
-    std::memcpy(to, values.data(), values.size_bytes());
+    std::copy_n(reinterpret_cast<const char*>(values.data()), values.size_bytes(), to);
   } else if (compression == Compression::kHalf) {
     EncodeHalves(values, key, to);
   } else {
@@ -277,7 +277,7 @@ Status Decode(Compression compression, std::string_view bytes, std::span<float> 
   Status status = CheckEncoded(compression, bytes, values.size());
   if (!status.ok()) return status;
   if (compression == Compression::kNone) {
-    std::memcpy(values.data(), bytes.data(), bytes.size());
+    std::copy_n(bytes.data(), bytes.size(), reinterpret_cast<char*>(values.data()));
   } else if (compression == Compression::kHalf) {
     for (uint64_t i = 0; i < values.size(); ++i) values[i] = FloatFromHalf(LoadHalf(bytes.data() + 2 * i));
   } else {

@@ -38,6 +38,48 @@ TEST(FieldsTest, ZeroAndEmptyAreLeftOut) {
   EXPECT_EQ(writer.Take(), "");
 }
 
+TEST(FieldsTest, DoublesBoolsAndRepeatedFieldsComeBack) {
+  FieldWriter writer;
+  writer.Double(1, -0.0);
+  writer.Double(2, 0.0);
+  writer.Bool(3, true);
+  writer.Bool(4, false);
+  writer.Doubles(5, std::vector<double>{1.5, 0.0});
+  writer.Doubles(6, {});
+  writer.Message(7, "");
+  writer.Message(8, "a");
+  writer.Message(8, "");
+  writer.Message(8, "b");
+  const std::string bytes = writer.Take();
+  const auto fields = FieldReader::Parse(bytes);
+  ASSERT_TRUE(fields.has_value());
+  EXPECT_EQ(fields->Number(1), uint64_t{1} << 63);
+  EXPECT_EQ(fields->Double(1), 0.0);
+  EXPECT_EQ(fields->Double(2), 0.0);
+  EXPECT_TRUE(fields->Bool(3));
+  EXPECT_FALSE(fields->Bool(4));
+  EXPECT_EQ(fields->Doubles(5), (std::vector<double>{1.5, 0.0}));
+  EXPECT_EQ(fields->Doubles(6), std::vector<double>());
+  EXPECT_TRUE(fields->HasBytes(7));
+  EXPECT_FALSE(fields->HasBytes(6));
+  EXPECT_EQ(fields->AllBytes(8), (std::vector<std::string_view>{"a", "", "b"}));
+  EXPECT_EQ(fields->Bytes(8), "b");
+}
+
+TEST(FieldsTest, RepeatedDoublesNeedNotBePacked) {
+  FieldWriter writer;
+  writer.Double(1, 2.5);
+  writer.Doubles(1, std::vector<double>{3.5, 4.5});
+  writer.Double(1, 5.5);
+  const std::string bytes = writer.Take();
+  EXPECT_EQ(FieldReader::Parse(bytes)->Doubles(1), (std::vector<double>{2.5, 3.5, 4.5, 5.5}));
+  EXPECT_EQ(FieldReader::Parse(std::string_view("\x0a\x03"
+                                                "abc",
+                                                5))
+                ->Doubles(1),
+            std::nullopt);
+}
+
 TEST(FieldsTest, UnknownFieldsAreSkipped) {
   FieldWriter writer;
   writer.Uint(1, 5);
