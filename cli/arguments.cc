@@ -157,6 +157,14 @@ ValueReader Text(std::string* out) {
           }};
 }
 
+ValueReader Texts(std::vector<std::string>* out) {
+  return {"texts that are not empty", [out](const std::string& text) {
+            if (text.empty()) return false;
+            out->push_back(text);
+            return true;
+          }};
+}
+
 ValueReader OneOf(std::string* out, std::vector<std::string> allowed) {
   std::string words = absl::StrJoin(allowed, " or ");
   return {std::move(words), [out, allowed = std::move(allowed)](const std::string& text) {
@@ -235,6 +243,11 @@ Arguments::~Arguments() = default;
 void Arguments::Positional(const std::string& name, const ValueReader& value, const std::string& help) {
   OptionalPositional(name, value, help);
   parser_->get_option(name)->required();
+}
+
+void Arguments::Positionals(const std::string& name, const ValueReader& value, const std::string& help) {
+  Positional(name, value, help);
+  parser_->get_option(name)->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
 }
 
 void Arguments::OptionalPositional(const std::string& name, const ValueReader& value, const std::string& help) {

@@ -40,6 +40,8 @@ ValueReader JobNumber(uint64_t* out);
 ValueReader RealNumber(double* out, double low, double high);
 ValueReader RealNumber(std::optional<double>* out, double low, double high);
 ValueReader Text(std::string* out);  // Not empty.
+// Each value is added.
+ValueReader Texts(std::vector<std::string>* out);
 ValueReader OneOf(std::string* out, std::vector<std::string> allowed);
 // A number and one of s, min, h, d: "90s", "12h"; more than 0.
 ValueReader TimeSpan(absl::Duration* out);
@@ -53,6 +55,8 @@ class Arguments {
 
   // Positional arguments are read in the order in which they are declared.
   void Positional(const std::string& name, const ValueReader& value, const std::string& help);
+  // One or more, after all others.
+  void Positionals(const std::string& name, const ValueReader& value, const std::string& help);
   void OptionalPositional(const std::string& name, const ValueReader& value, const std::string& help);
   // `fallback` says in words what holds without the flag.
   void Flag(const std::string& name, const std::string& placeholder, const ValueReader& value, const std::string& help,

@@ -119,6 +119,21 @@ TEST(ArgumentsTest, OneArgumentTooManyIsTold) {
   EXPECT_EQ(Fixture().Error({"8", "9"}), "\"9\" is one argument too many for `potluck nqueens`, which takes 1");
 }
 
+TEST(ArgumentsTest, TheLastPositionalMayBeSeveral) {
+  std::string model;
+  std::vector<std::string> files;
+  bool json = false;
+  Arguments arguments("predict", "Sees.");
+  arguments.Positional("MODEL", Text(&model), "the model");
+  arguments.Positionals("FILES", Texts(&files), "the images");
+  arguments.Switch("--json", &json, "as JSON");
+  EXPECT_TRUE(arguments.Parse({"m", "a", "--json", "b", "c"}).ok());
+  EXPECT_EQ(model, "m");
+  EXPECT_EQ(files, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_TRUE(json);
+  EXPECT_THAT(std::string(arguments.Parse({"m"}).message()), HasSubstr("FILES is missing"));
+}
+
 TEST(ArgumentsTest, TimeSpansHaveUnits) {
   for (const auto& [text, span] : std::vector<std::pair<std::string, absl::Duration>>{
            {"90s", absl::Seconds(90)}, {"1.5min", absl::Seconds(90)}, {"7d", absl::Hours(168)}}) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "cli/commands.h"
 #include "cli/data_files.h"
 #include "cli/exit_code.h"
@@ -51,7 +52,8 @@ nlohmann::ordered_json AsJson(const cnn::DataPair& pair, const DataDigests& dige
   json["classes"] = pair.train.classes;
   json["training"] = {{"samples", pair.train.samples()}, {"labels", Histogram(pair.train)}};
   json["test"] = {{"samples", pair.test.samples()}, {"labels", Histogram(pair.test)}};
-  for (size_t part = 0; part < kDataParts; ++part) json["sha256"][kDataPartNames[part]] = digests[part];
+  for (size_t part = 0; part < kDataParts; ++part)
+    json["sha256"][absl::StrReplaceAll(kDataPartNames[part], {{" ", "_"}})] = digests[part];
   return json;
 }
 

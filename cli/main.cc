@@ -40,6 +40,8 @@ int Main(int argc, char** argv) {
   SilenceGrpc();
   static const std::vector<Command> kCommands = {
       {"nqueens", "count the solutions of the N-Queens problem", RunNQueens},
+      {"predict", "tell what a trained model sees in images", RunPredict},
+      {"evaluate", "tell how well a trained model knows a data set", RunEvaluate},
       {"data", "inspect, verify, convert, fetch or draw a data set", RunData},
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
