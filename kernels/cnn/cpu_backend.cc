@@ -33,7 +33,8 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const Model& model, Precision pr
 std::string CpuBackendClass(const std::string& onednn_plugin) {
   if (!onednn_plugin.empty()) {
     const Result<const OnednnPlugin*> plugin = LoadOnednnPlugin(onednn_plugin);
-    if (plugin.ok()) return (*plugin)->device_class();
+    const std::string device_class = plugin.ok() ? (*plugin)->device_class() : "";
+    if (!device_class.empty()) return device_class;
   }
   return "reference/1";
 }

@@ -291,9 +291,10 @@ Result<const VectorKernels*> ChooseKernels(const std::string& vectors) {
 std::string OnednnDeviceClass() {
   const dnnl_version_t* const version = dnnl_version();
   const Result<const VectorKernels*> kernels = ChooseKernels("");
+  if (!kernels.ok()) return "";
   return "onednn-" + std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
          std::to_string(version->patch) + "/" + IsaName(dnnl::get_effective_cpu_isa()) + "/" + CacheName() + "/" +
-         kVectorCode + "-" + (kernels.ok() ? (*kernels)->name : "none");
+         kVectorCode + "-" + (*kernels)->name;
 }
 
 Result<std::unique_ptr<Backend>> MakeOnednnBackend(const Model& model, Precision precision,

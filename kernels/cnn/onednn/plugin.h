@@ -21,7 +21,7 @@ inline constexpr char kOnednnPluginSymbol[] = "potluck_onednn_plugin";
 
 struct OnednnPlugin {
   uint32_t abi_version;
-  // As CpuBackendClass.
+  // As CpuBackendClass; empty where the processor cannot run any of the plug-in's code.
   std::string (*device_class)();
   // `vectors`: which vector code, "avx512" or "avx2"; empty: the best. Fails with a sentence where the processor lacks
   // what the precision or the vectors need.

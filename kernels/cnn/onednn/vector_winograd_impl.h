@@ -14,8 +14,8 @@ namespace potluck::cnn {
 namespace {
 
 constexpr size_t kPoints = kWinogradPoints;
-// Floats of v and m together, of a group: some 300 KB.
-constexpr size_t kGroupFloats = 76 * 1024;
+// Floats of v and m together, of a group, at most: 560 KB.
+constexpr size_t kGroupFloats = 140 * 1024;
 
 // Tiles that are computed together: whole rows where that is possible.
 inline size_t GroupTiles(const WinogradShape& s) {
