@@ -27,6 +27,7 @@ struct ServeFlags {
   std::string public_addresses;
   int lease_seconds = 60;
   int retain_days = 30;
+  absl::Duration save_every = absl::Seconds(30);
   LogOptions log;
 };
 
@@ -63,6 +64,8 @@ std::optional<int> ReadFlags(const Args& args, ServeFlags& flags) {
                  "after so many seconds of silence a worker's units go to others", "60");
   arguments.Flag("--retain", "DAYS", WholeNumber(&flags.retain_days, 1, 36500),
                  "ended jobs are deleted after so many days", "30");
+  arguments.InternalFlag("--save-every", "TIME", TimeSpan(&flags.save_every),
+                         "the state of a training is saved so often", "30s");
   arguments.Flag("--log-format", "FORMAT", OneOf(&flags.log.format, {"text", "json"}),
                  "form of the log on standard error", "text");
   arguments.Flag("--log-level", "LEVEL", OneOf(&flags.log.level, {"info", "warning", "error"}),
@@ -78,6 +81,7 @@ int RunServe(const Args& args) {
   if (const std::optional<int> code = ReadFlags(args, flags)) return *code;
   CoordinatorOptions options;
   options.state_directory = flags.state;
+  options.core.save_interval = flags.save_every;
   options.listen = flags.listen;
   if (!flags.public_addresses.empty()) {
     options.public_addresses = absl::StrSplit(flags.public_addresses, ',');

@@ -24,6 +24,7 @@
 #include "cli/signals.h"
 #include "cli/train_files.h"
 #include "cli/train_flags.h"
+#include "cli/train_probe.h"
 #include "cli/train_result.h"
 #include "kernels/cnn/data/readers.h"
 #include "kernels/cnn/data/shards.h"
@@ -45,6 +46,7 @@ struct Flags {
   double weight = 1;
   double verify = 0;
   absl::Duration patience = absl::Minutes(10);
+  bool plan = false;
   bool json = false;
   Args typed;  // For the run record.
 
@@ -59,6 +61,9 @@ void Declare(Arguments& arguments, Flags& flags) {
   arguments.Flag("--out", "DIR", Text(&flags.out), "where model, metrics and run record go", "./MODEL's name");
   flags.local.Declare(arguments);
   flags.train.Declare(arguments);
+  arguments.Switch("--plan", &flags.plan,
+                   "train nothing: measure the workers and their links, and predict how long it would take on one, "
+                   "two, ... of them by both methods");
   arguments.Flag("--init", "MODEL", Text(&flags.init), "begin with the parameters of this .safetensors file",
                  "drawn from the seed");
   arguments.Flag("--resume", "JOB", JobNumber(&flags.resume_number),
@@ -87,6 +92,9 @@ absl::Status CheckTogether(const Flags& flags) {
         "--resume is given without --out or --coordinator; allowed is it with one of them: the folder in which the job "
         "was left, or the coordinator that has it");
   }
+  if (flags.resumes() && flags.plan) {
+    return absl::InvalidArgumentError("--plan is given together with --resume; allowed is either");
+  }
   if (!flags.resumes() && flags.data.empty()) {
     return absl::InvalidArgumentError(
         "--data is missing; allowed is a folder with a data set (`potluck data fetch mnist` and `potluck data synth` "
@@ -112,6 +120,7 @@ class Run {
     if (absl::Status connected = ConnectToCoordinator(); !connected.ok()) {
       return absl::IsInvalidArgument(connected) ? FailUsage(connected) : Fail(connected);
     }
+    if (flags_.plan) return Plan();
     absl::StatusOr<uint64_t> job = flags_.resumes() ? Resume() : SubmitNew();
     if (!job.ok()) return Fail(Interrupted(job.status()));
     job_ = *job;
@@ -134,6 +143,7 @@ class Run {
       if (absl::Status loaded = LoadData(); !loaded.ok()) return loaded;
       if (absl::Status loaded = LoadInitialParameters(); !loaded.ok()) return loaded;
     }
+    if (flags_.plan) return absl::OkStatus();  // Leaves nothing behind.
     const std::string out = !flags_.out.empty() ? flags_.out : spec_.model.name.empty() ? "trained" : spec_.model.name;
     absl::StatusOr<TrainFolder> folder = TrainFolder::Open(out);
     if (!folder.ok()) return folder.status();
@@ -164,6 +174,7 @@ class Run {
         spec->shards.push_back(BlobDigest(DescribeBlob(blobs_.back())));
       }
     }
+    if (flags_.plan) data_ = *std::move(loaded);
     const Status checked = cnn::CheckSpec(spec_);
     return checked.ok() ? absl::OkStatus() : absl::InvalidArgumentError(checked.message());
   }
@@ -184,7 +195,7 @@ class Run {
     absl::StatusOr<JoinString> join;
     if (embedded()) {
       absl::StatusOr<std::unique_ptr<LocalRun>> started = LocalRun::Start(
-          flags_.local, folder_->state_directory(), flags_.verify > 0 ? 2 : 1,
+          flags_.local, folder_ ? folder_->state_directory() : "", flags_.verify > 0 ? 2 : 1,
           absl::StrCat("--verify is ", flags_.verify, ", and a second worker computes again what the first did"),
           interrupt_, display_);
       if (!started.ok()) return started.status();
@@ -198,13 +209,52 @@ class Run {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<uint64_t> SubmitNew() {
+  absl::Status Put(const std::vector<std::string>& blobs) {
     size_t put = 0;
-    for (std::string& blob : blobs_) {
-      display_.Show(absl::StrCat("handing the data over: ", ++put, " of ", blobs_.size(), " shards"));
+    for (const std::string& blob : blobs) {
+      display_.Show(absl::StrCat("handing the data over: ", ++put, " of ", blobs.size(), " shards"));
       const absl::StatusOr<std::string> digest = client_->PutBlob(blob);
       if (!digest.ok()) return digest.status();
     }
+    return absl::OkStatus();
+  }
+
+  // The job as it was asked for by one method; by the other as it would be with that one's defaults.
+  int Plan() {
+    TrainFlags other = flags_.train;
+    cnn::Spec synchronous = spec_, local = spec_;
+    if (flags_.train.local()) {
+      other.local_steps.reset();
+      other.replicas.reset();
+    } else {
+      other.local_steps = 16;
+      other.compress = "int4";
+    }
+    absl::StatusOr<cnn::Spec> made = MakeSpec(other);
+    if (!made.ok()) return FailUsage(made.status());
+    made->train = spec_.train;
+    made->test = spec_.test;
+    (flags_.train.local() ? synchronous : local) = *made;
+    const auto submit = [this](const cnn::Spec& spec,
+                               const std::vector<std::string>& blobs) -> absl::StatusOr<uint64_t> {
+      if (absl::Status put = Put(blobs); !put.ok()) return put;
+      return Submit(spec, "plan", flags_.priority, flags_.weight, 0);
+    };
+    const absl::StatusOr<PlanInput> input =
+        MeasureForPlan(synchronous, local, data_, *client_, submit, interrupt_, display_);
+    display_.Clear();
+    if (!input.ok()) return Fail(Interrupted(input.status()));
+    const std::vector<PlanRow> rows = Predict(*input);
+    if (flags_.json) {
+      PrintJson(PlanJson(*input, rows));
+    } else {
+      std::fputs(PlanText(*input, rows).c_str(), stdout);
+    }
+    return kExitOk;
+  }
+
+  absl::StatusOr<uint64_t> SubmitNew() {
+    if (absl::Status put = Put(blobs_); !put.ok()) return put;
     blobs_.clear();
     return Submit(spec_, flags_.name, flags_.priority, flags_.weight, flags_.verify);
   }
@@ -348,6 +398,7 @@ class Run {
   ProgressDisplay& display_;
   const int64_t started_;
   cnn::Spec spec_;
+  cnn::DataPair data_;              // For a plan.
   std::vector<std::string> blobs_;  // To be put before the job is submitted.
   std::optional<TrainFolder> folder_;
   std::unique_ptr<LocalRun> local_;

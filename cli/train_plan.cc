@@ -68,45 +68,55 @@ double DataBytes(const cnn::DataSpec& data) {
   return static_cast<double>(data.samples) * static_cast<double>(data.shape.size() + 2);
 }
 
-PlanRow RowOf(const PlanInput& input, const std::vector<PlanWorker>& workers, bool local) {
+// What one round of a method looks like.
+struct RoundOf {
+  double rounds = 0;  // An epoch.
+  uint64_t units = 0;
+  double images_a_unit = 0;
+  RoundBytes bytes;
+  bool bytes_up_a_unit = false;
+};
+
+RoundOf Shape(const PlanInput& input, bool local) {
   const cnn::Spec& spec = local ? input.local : input.synchronous;
   const double samples = static_cast<double>(spec.train.samples);
-  const double parameter_bytes = 4.0 * static_cast<double>(input.parameters);
-  PlanRow row{.local = local, .workers = workers.size()};
-  double rounds = 0;
-  double training = 0;
+  RoundOf round;
   if (local) {
-    const uint64_t batches = CeilDiv(spec.train.samples, spec.batch);
-    const uint64_t batches_a_round = uint64_t{spec.local.replicas} * spec.local.inner_steps;
-    rounds = static_cast<double>(batches) / static_cast<double>(batches_a_round);
-    const RoundBytes bytes{static_cast<double>(cnn::EncodedBytes(spec.local.upload, input.parameters)),
-                           static_cast<double>(cnn::EncodedBytes(spec.local.broadcast, input.parameters))};
-    const bool a_unit = spec.local.upload != cnn::Compression::kNone;
-    training = rounds * RoundSeconds(workers, true, spec.local.replicas,
-                                     static_cast<double>(spec.local.inner_steps) * spec.batch, bytes, a_unit,
-                                     input.local_overhead);
-    row.bytes_up = rounds * bytes.up *
-                   (a_unit ? static_cast<double>(spec.local.replicas) / static_cast<double>(workers.size()) : 1);
-    row.bytes_down = rounds * bytes.down;
+    round.units = spec.local.replicas;
+    round.images_a_unit = static_cast<double>(spec.local.inner_steps) * spec.batch;
+    round.rounds = samples / (static_cast<double>(round.units) * round.images_a_unit);
+    round.bytes = {static_cast<double>(cnn::EncodedBytes(spec.local.upload, input.parameters)),
+                   static_cast<double>(cnn::EncodedBytes(spec.local.broadcast, input.parameters))};
+    round.bytes_up_a_unit = spec.local.upload != cnn::Compression::kNone;
   } else {
-    rounds = samples / spec.batch;
-    const uint64_t shards = CeilDiv(spec.batch, spec.micro_shard);
-    const RoundBytes bytes{parameter_bytes, parameter_bytes};
-    training =
-        rounds * RoundSeconds(workers, false, shards, static_cast<double>(spec.batch) / static_cast<double>(shards),
-                              bytes, false, input.synchronous_overhead);
-    row.bytes_up = row.bytes_down = rounds * parameter_bytes;
+    round.units = CeilDiv(spec.batch, spec.micro_shard);
+    round.images_a_unit = static_cast<double>(spec.batch) / static_cast<double>(round.units);
+    round.rounds = samples / spec.batch;
+    round.bytes.up = round.bytes.down = 4.0 * static_cast<double>(input.parameters);
   }
+  return round;
+}
+
+PlanRow RowOf(const PlanInput& input, const std::vector<PlanWorker>& workers, bool local) {
+  const cnn::Spec& spec = local ? input.local : input.synchronous;
+  const RoundOf round = Shape(input, local);
+  const double seconds = RoundSeconds(workers, local, round.units, round.images_a_unit, round.bytes,
+                                      round.bytes_up_a_unit, local ? input.local_overhead : input.synchronous_overhead);
+  PlanRow row{.local = local, .workers = workers.size()};
+  const double units_sent =
+      round.bytes_up_a_unit ? static_cast<double>(round.units) / static_cast<double>(workers.size()) : 1;
+  row.bytes_up = round.rounds * round.bytes.up * units_sent;
+  row.bytes_down = round.rounds * round.bytes.down;
   double slowest_link = 0;
   for (const PlanWorker& worker : workers) {
     slowest_link = std::max(slowest_link, 1 / std::max(1.0, worker.bytes_down_per_second));
   }
-  double evaluation = parameter_bytes * slowest_link;
+  double evaluation = 4.0 * static_cast<double>(input.parameters) * slowest_link;
   if (input.evaluation_images_per_second > 0) {
     evaluation += static_cast<double>(spec.test.samples) /
                   (input.evaluation_images_per_second * static_cast<double>(workers.size()));
   }
-  row.epoch_seconds = training + evaluation;
+  row.epoch_seconds = round.rounds * seconds + evaluation;
   row.total_seconds = row.epoch_seconds * spec.epochs + (DataBytes(spec.train) + DataBytes(spec.test)) * slowest_link;
   return row;
 }
@@ -122,6 +132,11 @@ const PlanRow& Fastest(const std::vector<PlanRow>& rows) {
 }
 
 }  // namespace
+
+double BareRoundSeconds(const PlanInput& input, bool local) {
+  const RoundOf round = Shape(input, local);
+  return RoundSeconds(input.workers, local, round.units, round.images_a_unit, round.bytes, round.bytes_up_a_unit, 0);
+}
 
 std::vector<PlanRow> Predict(const PlanInput& input) {
   std::vector<PlanRow> rows;

@@ -40,6 +40,9 @@ struct PlanRow {
   double bytes_up = 0, bytes_down = 0;  // A worker, an epoch.
 };
 
+// One round with all workers, without what it costs besides: seconds.
+double BareRoundSeconds(const PlanInput& input, bool local);
+
 // Rows for 1..k workers, synchronous first.
 std::vector<PlanRow> Predict(const PlanInput& input);
 

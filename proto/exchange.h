@@ -36,10 +36,19 @@ struct HeldLease {
   uint64_t shrunk_to = std::numeric_limits<uint64_t>::max();
 };
 
+// Of rounds' bulk data and large results, since the worker was started.
+struct LinkUse {
+  uint64_t bytes_received = 0;
+  double seconds_receiving = 0;
+  uint64_t bytes_sent = 0;
+  double seconds_sending = 0;
+};
+
 struct WorkerReport {
   std::vector<HeldLease> held;
   std::vector<uint32_t> free_capacity;  // By slot: how many more leases it can queue.
   bool draining = false;                // Wants no more work.
+  LinkUse link;
 };
 
 struct Grant {

@@ -72,6 +72,15 @@ SliceVerdict FromWire(v1::SliceAnswer::Verdict verdict) {
 
 }  // namespace
 
+v1::LinkUse ToWire(const LinkUse& link) {
+  v1::LinkUse out;
+  out.set_bytes_received(link.bytes_received);
+  out.set_seconds_receiving(link.seconds_receiving);
+  out.set_bytes_sent(link.bytes_sent);
+  out.set_seconds_sending(link.seconds_sending);
+  return out;
+}
+
 v1::ExchangeRequest ToWire(const ExchangeRequest& request) {
   v1::ExchangeRequest out;
   out.set_session(static_cast<uint64_t>(request.session));
@@ -99,6 +108,8 @@ v1::ExchangeRequest ToWire(const ExchangeRequest& request) {
   }
   for (const uint32_t capacity : request.report.free_capacity) out.add_free_capacity(capacity);
   out.set_draining(request.report.draining);
+  const LinkUse& link = request.report.link;
+  if (link.bytes_received > 0 || link.bytes_sent > 0) *out.mutable_link() = ToWire(link);
   for (const RoundKey& round : request.known_rounds) Put(round, out.add_known_rounds());
   out.set_no_wait(request.no_wait);
   return out;
@@ -140,6 +151,8 @@ absl::StatusOr<ExchangeRequest> FromWire(v1::ExchangeRequest&& request) {
   }
   out.report.free_capacity.assign(request.free_capacity().begin(), request.free_capacity().end());
   out.report.draining = request.draining();
+  out.report.link = {request.link().bytes_received(), request.link().seconds_receiving(), request.link().bytes_sent(),
+                     request.link().seconds_sending()};
   for (const v1::RoundRef& round : request.known_rounds()) out.known_rounds.push_back(Get(round));
   out.no_wait = request.no_wait();
   return out;

@@ -113,6 +113,7 @@ void Session::Call(bool repeat) {
   if (!repeat) {
     request_ = book_.BuildRequest(session_, ++seq_);
     request_->no_wait = book_.draining();
+    request_->report.link = transfers_->link_use();
   }
   const uint64_t call = ++call_;
   link_->Exchange(*request_, longest_hold_ + kAnswerSlack,

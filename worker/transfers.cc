@@ -298,6 +298,7 @@ absl::Status Transfers::Receive(const std::string& digest, const Way& way, Parti
     if (way_.number != way.number) return absl::CancelledError("The connection was lost.");
     wanted_[digest].call = &context;
   }
+  const absl::Time begun = AwakeNow();
   v1::GetBlobRequest request;
   request.set_session(static_cast<uint64_t>(way.session));
   request.set_digest(digest);
@@ -325,7 +326,10 @@ absl::Status Transfers::Receive(const std::string& digest, const Way& way, Parti
   const grpc::Status status = reader->Finish();
   MutexLock lock(&mutex_);
   wanted_[digest].call = nullptr;
-  bytes_received_ += received;
+  if (wanted_[digest].is_bulk) {
+    link_use_.bytes_received += received;
+    link_use_.seconds_receiving += absl::ToDoubleSeconds(AwakeNow() - begun);
+  }
   if (!outcome.ok()) return outcome;
   if (blob.IsComplete()) return absl::OkStatus();
   const absl::Status failure = EndOf(*way.line, status);
@@ -397,6 +401,7 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
     if (way_.number != way.number || !result_) return absl::CancelledError("The connection was lost.");
     result_call_ = &context;
   }
+  const absl::Time begun = AwakeNow();
   v1::PutResultReply reply;
   const std::unique_ptr<grpc::ClientWriter<v1::PutResultRequest>> writer = way.line->stub->PutResult(&context, &reply);
   v1::PutResultRequest request;
@@ -424,20 +429,16 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
   result_call_ = nullptr;
   if (!read.ok()) return read;
   if (!status.ok()) return EndOf(*way.line, status);
-  bytes_sent_ += result.result->size();
+  link_use_.bytes_sent += result.result->size();
+  link_use_.seconds_sending += absl::ToDoubleSeconds(AwakeNow() - begun);
   if (reply.digest() == digest.Digest()) return reply.digest();
   return absl::DataLossError(
       absl::StrCat("The result of ", ToString(result.interval), " did not reach the coordinator as it was sent."));
 }
 
-uint64_t Transfers::bytes_received() const {
+LinkUse Transfers::link_use() const {
   MutexLock lock(&mutex_);
-  return bytes_received_;
-}
-
-uint64_t Transfers::bytes_sent() const {
-  MutexLock lock(&mutex_);
-  return bytes_sent_;
+  return link_use_;
 }
 
 }  // namespace potluck

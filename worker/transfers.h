@@ -74,8 +74,8 @@ class Transfers {
   void HandOver(LeaseBook::HandOver result) ABSL_LOCKS_EXCLUDED(mutex_);
   void ForgetResults(LeaseId lease) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  uint64_t bytes_received() const ABSL_LOCKS_EXCLUDED(mutex_);
-  uint64_t bytes_sent() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of rounds' bulk data and results: what runs and rounds wait for.
+  LinkUse link_use() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Want {
@@ -128,8 +128,7 @@ class Transfers {
   std::map<std::string, std::string> bulk_files_ ABSL_GUARDED_BY(mutex_);  // Paths by digest.
   std::optional<LeaseBook::HandOver> result_ ABSL_GUARDED_BY(mutex_);
   grpc::ClientContext* result_call_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  uint64_t bytes_received_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t bytes_sent_ ABSL_GUARDED_BY(mutex_) = 0;
+  LinkUse link_use_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> fetchers_ ABSL_GUARDED_BY(mutex_);
   std::thread sender_ ABSL_GUARDED_BY(mutex_);
 };

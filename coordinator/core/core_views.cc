@@ -39,6 +39,7 @@ std::vector<WorkerView> Core::Workers(Instant now) const {
     view.refused_slices = session.refused;
     view.draining = session.report.draining || session.drain;
     view.connected = session.connected;
+    view.link = session.report.link;
     views.push_back(std::move(view));
   }
   for (const auto& [installation, worker] : worker_by_installation_) {

@@ -86,6 +86,7 @@ struct WorkerView {
   uint64_t refused_slices = 0;
   bool draining = false;
   bool connected = true;
+  LinkUse link;
   std::string quarantined;  // Why; empty: it is not. If it is, it is not at the table.
 };
 

@@ -1,5 +1,7 @@
 #include "coordinator/service/convert.h"
 
+#include "proto/exchange_codec.h"
+
 namespace potluck {
 namespace {
 
@@ -92,6 +94,7 @@ v1::WorkerStatus ToWire(const WorkerView& view) {
   out.set_draining(view.draining);
   out.set_connected(view.connected);
   out.set_quarantined(view.quarantined);
+  *out.mutable_link() = ToWire(view.link);
   return out;
 }
 
