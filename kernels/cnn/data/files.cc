@@ -42,7 +42,7 @@ class Inflater {
       stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data() + taken));
       stream_.avail_in = static_cast<uInt>(offered);
       const size_t had = out.size();
-      out.resize(std::max<size_t>(had + (size_t{1} << 20), had + had / 2));
+      out.resize(std::max<size_t>(had + (size_t{1} << 16), had + had / 2));
       const size_t room = std::min<size_t>(out.size() - had, size_t{1} << 30);
       stream_.next_out = reinterpret_cast<Bytef*>(out.data() + had);
       stream_.avail_out = static_cast<uInt>(room);
