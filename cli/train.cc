@@ -165,7 +165,9 @@ class Run {
   }
 
   absl::Status LoadData() {
-    Result<cnn::DataPair> loaded = cnn::ReadDataFolder(flags_.data);
+    const Result<cnn::Model> model = cnn::MakeModel(spec_.model);
+    if (!model.ok()) return absl::InvalidArgumentError(model.status().message());
+    Result<cnn::DataPair> loaded = cnn::ReadDataFolder(flags_.data, {.classes = model->classes});
     if (!loaded.ok()) return absl::InvalidArgumentError(loaded.status().message());
     for (const auto& [set, spec] : {std::pair(&loaded->train, &spec_.train), std::pair(&loaded->test, &spec_.test)}) {
       *spec = cnn::DescribeData(*set);

@@ -34,6 +34,21 @@ std::string DescribeEnd(int status) {
   return absl::StrCat("was killed by signal ", WTERMSIG(status), " (", name == nullptr ? "unknown" : name, ")");
 }
 
+// This process's environment, in which OpenMP's threads wait without spinning unless somebody has decided otherwise:
+// whoever shares the cores with a child (other workers, the coordinator) needs them. libgomp reads it when it is loaded.
+std::vector<char*> ChildEnvironment() {
+  static char passive[] = "OMP_WAIT_POLICY=passive";
+  std::vector<char*> variables;
+  bool is_set = false;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    variables.push_back(*variable);
+    is_set = is_set || std::strncmp(*variable, passive, std::strlen("OMP_WAIT_POLICY=")) == 0;
+  }
+  if (!is_set) variables.push_back(passive);
+  variables.push_back(nullptr);
+  return variables;
+}
+
 // Attributes and file actions of one posix_spawn.
 class SpawnSetup {
  public:
@@ -97,7 +112,9 @@ absl::StatusOr<ChildProcess> ChildProcess::Spawn(const std::string& program, con
   argv.push_back(nullptr);
   const SpawnSetup setup(child_end, child_fd);
   pid_t pid = -1;
-  const int error = posix_spawn(&pid, program.c_str(), setup.actions(), setup.attributes(), argv.data(), environ);
+  const std::vector<char*> variables = ChildEnvironment();
+  const int error =
+      posix_spawn(&pid, program.c_str(), setup.actions(), setup.attributes(), argv.data(), variables.data());
   close(child_end);
   if (error != 0) {
     close(ends[0]);
