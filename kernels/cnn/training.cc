@@ -13,6 +13,9 @@ namespace {
 
 // The weight of the losses before in the smoothed one.
 constexpr double kSmoothing = 0.9;
+// A smoothed loss of so many times what guessing has, after so many rounds, will not come back.
+constexpr double kHopeless = 20;
+constexpr uint64_t kHopelessAfter = 20;
 constexpr uint32_t kBroadcastIndex = 0xffffffff;  // Of RoundingKey: no replica's.
 
 std::string Shown(double value) {
@@ -204,6 +207,11 @@ Status Training::SettleTraining(std::string total) {
   progress_.batches_done += shape.batches;
   progress_.samples_seen += tally.samples;
   CountTraining(tally);
+  const double guessing = std::log(static_cast<double>(model_.classes));
+  const double loss = progress_.loss / progress_.loss_weight;
+  if (progress_.round >= kHopelessAfter && loss > kHopeless * guessing) {
+    return Diverged("the loss is " + Shown(loss) + ", where guessing has " + Shown(guessing));
+  }
   if (progress_.batches_done == course_.batches_an_epoch() || IsTrained()) {
     progress_.stage = Stage::kEvaluating;
   }

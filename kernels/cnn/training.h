@@ -7,7 +7,7 @@
 // Divergence. Where a loss or a gradient is not finite, an honest worker reports a mark instead (results.h). A round
 // with a mark is computed once more, as a device may have erred; if the mark comes back, or if finite sums make
 // parameters that are not finite, the job cannot go on: the sentence names the step and the last loss. The state saved
-// before stays the last one.
+// before stays the last one. So does a job end whose smoothed loss has risen to many times that of guessing.
 #pragma once
 
 #include <cstdint>

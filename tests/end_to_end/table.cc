@@ -91,7 +91,10 @@ Process& Table::Join(const std::string& name, double slice_seconds, const std::s
 
 Process& Table::JoinLiar(const std::string& name, const std::string& lies, double slice_seconds,
                          const std::string& dispatch) {
-  return Start(POTLUCK_LIAR, JoinArguments(name, slice_seconds, dispatch), {{"POTLUCK_LIES", lies}});
+  std::vector<std::string> arguments = JoinArguments(name, slice_seconds, dispatch);
+  // One that is shut out is not to keep the next from joining.
+  arguments.insert(arguments.end(), {"--installation", name});
+  return Start(POTLUCK_LIAR, arguments, {{"POTLUCK_LIES", lies}});
 }
 
 std::vector<std::string> Table::JoinArguments(const std::string& name, double slice_seconds,
