@@ -361,7 +361,7 @@ Outbox Core::CallLost(Instant now, CallId call) {
 
 void Core::Wake(Instant now, Outbox& outbox) {
   RemoveCondemned(outbox);
-  DropHandedOver();
+  DropHandedOver(now);
   // Orders given to one may concern others (a tail to give up), who are then woken too.
   for (std::vector<SessionId> woken = scheduler_.TakeWakeups(); !woken.empty(); woken = scheduler_.TakeWakeups()) {
     for (const SessionId id : woken) {
