@@ -271,6 +271,7 @@ void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, O
     }
     session.reply.answers.push_back(std::move(answer));
   }
+  rooms_of_merged_.clear();
   for (auto& [job, batch] : by_job) {
     batch.second.job = job;
     batch.second.session = request.session;

@@ -265,6 +265,7 @@ class Core {
   std::map<WorkerId, Quarantined> quarantined_;
   std::vector<WorkerId> condemned_;  // Whose sessions are to end.
   std::set<SessionId> with_handed_over_;
+  std::vector<std::shared_ptr<void>> rooms_of_merged_;  // Let go when what was in them is merged.
   std::map<uint64_t, Append> appends_;
   std::map<uint64_t, Save> saves_;
   std::multimap<absl::Time, std::function<void(Instant, Outbox&)>> later_;  // Monotonic.

@@ -95,6 +95,7 @@ SliceAnswer Core::FindHandedOver(Session& session, ReportedSlice& slice, const J
   auto found = session.handed_over.extract(slice.digest);
   if (found.empty() || found.mapped().round != slice.round) return {SliceVerdict::kNotHere, ""};
   slice.payload = std::move(found.mapped().payload);
+  rooms_of_merged_.push_back(std::move(found.mapped().room));
   return {SliceVerdict::kCommitted, ""};
 }
 
