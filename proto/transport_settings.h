@@ -20,6 +20,7 @@
 namespace potluck {
 
 inline constexpr int kMaxMessageBytes = 4 << 20;
+inline constexpr int kStreamLookaheadBytes = 2 << 20;
 inline constexpr std::chrono::milliseconds kClientKeepalive = std::chrono::seconds(30);
 inline constexpr std::chrono::milliseconds kClientKeepaliveTimeout = std::chrono::seconds(15);
 inline constexpr std::chrono::milliseconds kServerKeepalive = std::chrono::seconds(60);
@@ -40,6 +41,9 @@ inline void SetServerArguments(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, milliseconds(kMinPingInterval));
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, milliseconds(kHandshakeTimeout));
+  // A stream that is not read (a result that waits for room) holds at most this much; gRPC by itself would let it grow.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamLookaheadBytes);
 }
 
 // For a client's channel.

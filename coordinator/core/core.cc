@@ -271,6 +271,7 @@ void Core::TakeSlices(Instant now, Session& session, ExchangeRequest& request, O
     }
     session.reply.answers.push_back(std::move(answer));
   }
+  rooms_of_merged_.clear();
   for (auto& [job, batch] : by_job) {
     batch.second.job = job;
     batch.second.session = request.session;
@@ -361,7 +362,7 @@ Outbox Core::CallLost(Instant now, CallId call) {
 
 void Core::Wake(Instant now, Outbox& outbox) {
   RemoveCondemned(outbox);
-  DropHandedOver();
+  DropHandedOver(now);
   // Orders given to one may concern others (a tail to give up), who are then woken too.
   for (std::vector<SessionId> woken = scheduler_.TakeWakeups(); !woken.empty(); woken = scheduler_.TakeWakeups()) {
     for (const SessionId id : woken) {

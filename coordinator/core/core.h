@@ -60,12 +60,13 @@ class Core {
     std::string payload;
     std::string digest;          // SHA-256 of the payload.
     std::shared_ptr<void> room;  // Let go when the payload is.
+    absl::Time at = {};          // Monotonic; ResultPut sets it.
   };
   // Whether the session may hand over a result of so many bytes now: PermissionDenied unless it holds that lease,
   // InvalidArgument if the round has no such results.
   absl::Status MayPut(SessionId session, TokenId token, LeaseId lease, RoundKey round, uint64_t size) const;
-  // Keeps it until an Exchange names it, or the lease or the session goes.
-  absl::Status ResultPut(SessionId session, TokenId token, HandedOver result);
+  // Keeps it until an Exchange names it, which is to be soon, or the lease or the session goes.
+  absl::Status ResultPut(Instant now, SessionId session, TokenId token, HandedOver result);
   // The worker is asked to finish what it computes and leave. NotFound for an unknown name.
   absl::Status Drain(const std::string& worker_name, Outbox& outbox, Instant now);
   // Quarantined workers of that name may join again; answered in `requests`. NotFound if there is none.
@@ -193,7 +194,7 @@ class Core {
   SliceAnswer FindHandedOver(Session& session, ReportedSlice& slice, const Job& job);
   SliceVerdict CountAtOnce(Instant now, Session& session, ReportedSlice& reported, Outbox& outbox);
   SliceOnItsWay OnItsWay(Instant now, Session& session, ReportedSlice& reported) const;
-  void DropHandedOver();
+  void DropHandedOver(Instant now);
   // True if the slice is a trial's, and then it is dealt with.
   bool TakeTrialSlice(Session& session, ReportedSlice& reported, SliceAnswer& answer,
                       std::vector<FinishedTrial>& finished);
@@ -264,6 +265,7 @@ class Core {
   std::map<WorkerId, Quarantined> quarantined_;
   std::vector<WorkerId> condemned_;  // Whose sessions are to end.
   std::set<SessionId> with_handed_over_;
+  std::vector<std::shared_ptr<void>> rooms_of_merged_;  // Let go when what was in them is merged.
   std::map<uint64_t, Append> appends_;
   std::map<uint64_t, Save> saves_;
   std::multimap<absl::Time, std::function<void(Instant, Outbox&)>> later_;  // Monotonic.

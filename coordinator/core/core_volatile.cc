@@ -11,6 +11,8 @@ namespace {
 
 // Between two tries to save a job's final state.
 constexpr absl::Duration kRetrySave = absl::Seconds(5);
+// A result whose slice does not come takes up others' room no longer than this.
+constexpr absl::Duration kLongestUnclaimed = absl::Seconds(60);
 
 }  // namespace
 
@@ -74,11 +76,12 @@ absl::Status Core::MayPut(SessionId id, TokenId token, LeaseId lease, RoundKey k
   return absl::InvalidArgumentError(absl::StrCat("size is ", size, "; allowed are 1 to ", limit));
 }
 
-absl::Status Core::ResultPut(SessionId id, TokenId token, HandedOver result) {
+absl::Status Core::ResultPut(Instant now, SessionId id, TokenId token, HandedOver result) {
   // All of it came meanwhile, and the lease may have gone.
   if (absl::Status status = MayPut(id, token, result.lease, result.round, result.payload.size()); !status.ok()) {
     return status;
   }
+  result.at = now.monotonic;
   std::string digest = result.digest;
   sessions_.at(id).handed_over.insert_or_assign(std::move(digest), std::move(result));
   with_handed_over_.insert(id);
@@ -92,15 +95,17 @@ SliceAnswer Core::FindHandedOver(Session& session, ReportedSlice& slice, const J
   auto found = session.handed_over.extract(slice.digest);
   if (found.empty() || found.mapped().round != slice.round) return {SliceVerdict::kNotHere, ""};
   slice.payload = std::move(found.mapped().payload);
+  rooms_of_merged_.push_back(std::move(found.mapped().room));
   return {SliceVerdict::kCommitted, ""};
 }
 
 // Those that no Exchange will name any more.
-void Core::DropHandedOver() {
+void Core::DropHandedOver(Instant now) {
   for (auto it = with_handed_over_.begin(); it != with_handed_over_.end();) {
     auto& handed_over = sessions_.at(*it).handed_over;
     std::erase_if(handed_over, [&](const auto& entry) {
-      return !scheduler_.HoldsLease(*it, entry.second.lease, entry.second.round);
+      const HandedOver& result = entry.second;
+      return now.monotonic - result.at > kLongestUnclaimed || !scheduler_.HoldsLease(*it, result.lease, result.round);
     });
     it = handed_over.empty() ? with_handed_over_.erase(it) : std::next(it);
   }

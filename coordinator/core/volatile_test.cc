@@ -337,7 +337,7 @@ TEST_F(VolatileTest, AResultHandedOverIsKeptForItsSliceAndNoLongerThanItsLease) 
   slice.is_put = true;
   slice.payload.clear();
   EXPECT_EQ(Talk(kAnna, {slice}, held).substr(0, 8), "slice 6;");  // It is not here yet.
-  ASSERT_TRUE(core_->ResultPut(kAnna, TokenId{}, result).ok());
+  ASSERT_TRUE(core_->ResultPut(now_, kAnna, TokenId{}, result).ok());
   result.room.reset();
   EXPECT_EQ(room.use_count(), 2);
   EXPECT_EQ(Talk(kAnna, {slice}, {{grant.lease, key, 0, {1, grant.interval.end}}}).substr(0, 8), "slice 0;");
@@ -345,9 +345,19 @@ TEST_F(VolatileTest, AResultHandedOverIsKeptForItsSliceAndNoLongerThanItsLease) 
   EXPECT_EQ(View().committed, 1u);
   // One whose lease goes goes with it.
   result = {grant.lease, key, std::string(sizeof(Floats), 'x'), "other digest", room};
-  ASSERT_TRUE(core_->ResultPut(kAnna, TokenId{}, std::move(result)).ok());
+  ASSERT_TRUE(core_->ResultPut(now_, kAnna, TokenId{}, std::move(result)).ok());
   EXPECT_EQ(room.use_count(), 2);
   Talk(kAnna);  // It hands the lease back.
+  EXPECT_EQ(room.use_count(), 1);
+  // One that is not asked for goes, too.
+  const Grant again = last_[kAnna].at(0);
+  result = {again.lease, key, std::string(sizeof(Floats), 'x'), "other digest", room};
+  ASSERT_TRUE(core_->ResultPut(now_, kAnna, TokenId{}, std::move(result)).ok());
+  now_.monotonic += absl::Seconds(50);
+  Talk(kAnna, {}, {{again.lease, key, 0, again.interval}});
+  EXPECT_EQ(room.use_count(), 2);
+  now_.monotonic += absl::Seconds(15);
+  Talk(kAnna, {}, {{again.lease, key, 0, again.interval}});
   EXPECT_EQ(room.use_count(), 1);
 }
 

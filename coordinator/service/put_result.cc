@@ -88,8 +88,8 @@ absl::Status PutResultReactor::End() {
   result_.digest = digest_.Digest();
   const std::string digest = result_.digest;
   absl::Status status = absl::UnavailableError("the coordinator is stopping");
-  driver_.Do([&](Core& core, Instant) {
-    status = core.ResultPut(session_, token_, std::move(result_));
+  driver_.Do([&](Core& core, Instant now) {
+    status = core.ResultPut(now, session_, token_, std::move(result_));
     return Outbox();
   });
   if (status.ok()) reply_->set_digest(digest);

@@ -39,6 +39,7 @@ void Simulation::CheckRound(RoundKey key) {
   if (all != IntervalSet{{0, state.size}}) {
     Fail(absl::StrCat("lost: ", ToString(all.Complement({0, state.size})), " of [0, ", state.size, ")"));
   }
+  if (const JobPlan* plan = PlanOf(key.job); plan != nullptr && plan->is_training) return;  // Nothing is stored.
   IntervalSet stored;
   facts_.ForEachSlice(key, [&](const SliceCommitted& slice) { stored.Add(slice.interval); });
   IntervalSet not_stored = state.committed;
@@ -90,7 +91,6 @@ void Simulation::CheckFact(const WorkerSeen& fact) {
 }
 
 void Simulation::CheckFact(const Fact& fact) {
-  if (const auto* seen = std::get_if<WorkerSeen>(&fact)) CheckFact(*seen);
   if (const auto* verified = std::get_if<SliceVerified>(&fact)) CheckFact(*verified);
   if (const auto* retracted = std::get_if<SliceRetracted>(&fact)) CheckFact(*retracted);
   if (const auto* quarantined = std::get_if<WorkerQuarantined>(&fact)) CheckFact(*quarantined);
@@ -126,8 +126,9 @@ void Simulation::CheckFact(const WorkerQuarantined& fact) {
     Fail(absl::StrCat("an honest worker was quarantined: ", fact.reason));
 }
 
-bool Simulation::HasFreeWork() const {
+bool Simulation::HasFreeWork(size_t worker) const {
   for (const JobPlan& job : jobs_) {
+    if (!job.numerics_class.empty() && job.numerics_class != ClassOf(worker)) continue;
     const std::optional<JobView> view = job.id ? core_->Find(*job.id) : std::nullopt;
     if (!view || view->state != JobState::kRunning) continue;
     if (!core_->scheduler().Inspect({*job.id, view->round}).free.empty()) return true;
@@ -136,10 +137,10 @@ bool Simulation::HasFreeWork() const {
 }
 
 void Simulation::CheckNobodyStarves() {
-  const bool has_work = faults_are_over_ && HasFreeWork();
+  if (!faults_are_over_) return;
   for (size_t i = 0; i < workers_.size(); ++i) {
     Worker& worker = *workers_[i];
-    const bool is_idle = has_work && worker.joined && !Frozen(worker) && worker.book.leases().empty();
+    const bool is_idle = worker.joined && !Frozen(worker) && worker.book.leases().empty() && HasFreeWork(i);
     if (!is_idle) {
       worker.idle_since.reset();
     } else if (!worker.idle_since) {
@@ -172,11 +173,26 @@ void Simulation::CheckVerifications(RoundKey key, const JobSubmitted& job) {
   });
 }
 
+void Simulation::CheckTrained(const StoredJob& stored, const JobPlan& plan) {
+  if (stored.rounds.size() != 1 || !stored.rounds[0].planner_state.empty()) Fail("a volatile round was stored");
+  facts_.ForEachSlice({stored.submitted.job, 0}, [&](const SliceCommitted&) { Fail("a volatile slice was stored"); });
+  if (stored.states.empty() && stored.ended.message.find("could not be saved") == std::string::npos) {
+    Fail("a job ended without its final state");
+  }
+  if (stored.ended.result == BytesOf(TrainAlone(plan.rounds, plan.size))) return;
+  if (rules_.verify == 1 || outcome_.lies == 0) Fail("the parameters are not those of training alone");
+  ++outcome_.wrong_totals;
+}
+
 void Simulation::CheckResults() {
   for (const StoredJob& stored : facts_.Contents().jobs) {
     const JobPlan* plan = nullptr;
     for (const JobPlan& job : jobs_) plan = job.id == stored.submitted.job ? &job : plan;
     if (plan == nullptr) return Fail("a job was made twice");
+    if (plan->is_training) {
+      CheckTrained(stored, *plan);
+      continue;
+    }
     uint64_t expected = 0;
     bool has_wrong_slice = false;
     for (uint32_t round = 0; round < plan->rounds; ++round) {

@@ -57,6 +57,12 @@ void Simulation::Draw() {
     job.size = Uniform(1, 300);
     job.weight = static_cast<double>(Uniform(1, 4));
     if (rules_.verify > 0 && Chance(0.7)) job.known_answers = Uniform(1, 4);
+    if (rules_.training && Chance(0.9)) {
+      job.is_training = true;
+      job.rounds = static_cast<uint32_t>(Uniform(1, 8));
+      job.size = Uniform(1, 70);
+      if (rules_.verify == 0 && Chance(0.3)) job.numerics_class = ClassOf(Uniform(0, workers_.size() - 1));
+    }
     jobs_.push_back(job);
   }
   if (rules_.liars) calm_ = false;
@@ -128,12 +134,24 @@ void Simulation::StartCoordinator() {
   options.scheduler.target_unit = absl::Seconds(8);
   options.scheduler.defect = rules_.defect;
   options.longest_hold = absl::Seconds(4);
-  core_ = std::make_unique<Core>(options, [](const std::string& workload, const std::string& spec, const BlobReader&) {
+  options.save_interval = Chance(0.3) ? absl::ZeroDuration() : Milliseconds(1000, 60000);
+  const auto make_planner = [](const std::string& workload, const std::string& spec,
+                               const BlobReader&) -> Result<std::unique_ptr<Planner>> {
     const auto fields = FieldReader::Parse(spec);
-    (void)workload;
-    return Result<std::unique_ptr<Planner>>(
-        std::make_unique<FakePlanner>(static_cast<uint32_t>(fields->Number(1)), fields->Number(2), fields->Number(3)));
-  });
+    const uint32_t rounds = static_cast<uint32_t>(fields->Number(1));
+    if (workload == "train") {
+      return std::unique_ptr<Planner>(
+          std::make_unique<FakeTrainingPlanner>(rounds, fields->Number(2), std::string(fields->Bytes(4))));
+    }
+    return std::unique_ptr<Planner>(std::make_unique<FakePlanner>(rounds, fields->Number(2), fields->Number(3)));
+  };
+  const auto read_blob = [this](std::string_view digest) -> Result<std::string> {
+    const auto it = blobs_.find(std::string(digest));
+    if (it == blobs_.end()) return Status::Error("the blob is damaged");
+    return it->second;
+  };
+  if (chances_.restarts && Chance(0.1)) DamageAState();
+  core_ = std::make_unique<Core>(options, make_planner, read_blob);
   ++core_life_;
   Handle(core_->Recover(Now(), facts_.Contents()));
   for (JobPlan& job : jobs_) Submit(job);
@@ -144,9 +162,10 @@ void Simulation::Submit(JobPlan& job) {
   spec.Uint(1, job.rounds);
   spec.Uint(2, job.size);
   spec.Uint(3, job.known_answers);
+  spec.Bytes(4, job.numerics_class);
   JobSubmitted submitted;
   submitted.request_id = job.request_id;
-  submitted.workload = "fake";
+  submitted.workload = job.is_training ? "train" : "fake";
   submitted.spec = spec.Take();
   submitted.weight = job.weight;
   submitted.verify = rules_.verify;
@@ -195,18 +214,54 @@ void Simulation::RetractSomething() {
   std::vector<Interval> committed;
   const RoundKey key{*job.id, view ? view->round : 0};
   facts_.ForEachSlice(key, [&](const SliceCommitted& slice) { committed.push_back(slice.interval); });
+  if (job.is_training) committed = core_->scheduler().Inspect(key).committed.Intervals();
   if (committed.empty()) return;
   ++outcome_.retractions;
   Handle(core_->Retract(Now(), NewCall(), key, {committed[Uniform(0, committed.size() - 1)]}, "drawn"));
 }
 
+std::string Simulation::ClassOf(size_t worker) const {
+  // Where results are no others' to check, there must be enough workers of one class.
+  return absl::StrCat("class-", rules_.training && rules_.verify > 0 ? 0 : worker % 2);
+}
+
+void Simulation::SaveState(const Outbox::SaveState& save) {
+  const std::string bytes = Concatenate(save.parts);
+  const std::string digest = BlobDigest(DescribeBlob(bytes));
+  const bool fails = !calm_ && !faults_are_over_ && Chance(0.1);
+  if (!fails && Chance(0.3))
+    blobs_[digest] = bytes;  // On the disk although a crash may come before anybody hears of it.
+  At(Milliseconds(1, 500), [this, fails, digest, bytes, id = save.id, life = core_life_] {
+    if (!core_ || life != core_life_) return;
+    ++(fails ? outcome_.failed_saves : outcome_.saves);
+    if (!fails) blobs_[digest] = bytes;
+    Handle(core_->StateWritten(
+        Now(), id, fails ? absl::StatusOr<std::string>(absl::ResourceExhaustedError("the disk is full")) : digest));
+  });
+}
+
+void Simulation::DamageAState() {
+  if (blobs_.empty()) return;
+  ++outcome_.lost_states;
+  blobs_.erase(std::next(blobs_.begin(), static_cast<ptrdiff_t>(Uniform(0, blobs_.size() - 1))));
+}
+
 void Simulation::Handle(Outbox outbox) {
   const uint64_t life = core_life_;
   for (Outbox::AppendFacts& append : outbox.appends) {
+    for (const Fact& fact : append.facts) {
+      if (const auto* seen = std::get_if<WorkerSeen>(&fact)) CheckFact(*seen);
+    }
     appends_.push_back(std::move(append));
     At(Milliseconds(1, Chance(0.1) ? 2000 : 20), [this, life] {
       if (life == core_life_) StoreNext();
     });
+  }
+  for (const Outbox::SaveState& save : outbox.saves) SaveState(save);
+  if (outbox.collect_blobs) {
+    const std::vector<std::string> named = core_->NamedBlobs();
+    std::erase_if(blobs_,
+                  [&](const auto& blob) { return std::find(named.begin(), named.end(), blob.first) == named.end(); });
   }
   for (Outbox::ExchangeAnswer& answer : outbox.exchanges) Respond(std::move(answer));
   for (const Outbox::RequestAnswer& answer : outbox.requests) {

@@ -5,7 +5,9 @@
 // freeze, leave and come back; a store that is slow; a coordinator that dies with appends unacknowledged, of which any
 // part may have reached the disk; clocks that jump; slices retracted; jobs paused. After every event the invariants are
 // checked. With `liars` there are also one or two workers whose results are wrong now and then (one in a hundred
-// slices, at random or wherever certain indices are), but possible; there are always two honest ones.
+// slices, at random or wherever certain indices are), but possible; there are always two honest ones. With `training`
+// most jobs have volatile rounds: floats, so that the last bit tells whether anything was counted twice, in another
+// order or not at all; states that are saved late, not at all or damaged; results that are handed over apart.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +30,11 @@ struct Outcome {
   uint64_t quarantined = 0;  // Workers, all of them liars.
   uint64_t all_differed = 0;
   uint64_t wrong_totals = 0;  // Because no lie in them was drawn for verification.
+  uint64_t saves = 0;         // States saved,
+  uint64_t failed_saves = 0;  // not saved,
+  uint64_t lost_states = 0;   // and damaged.
+  uint64_t handed_over = 0;   // Results that came apart from their slices,
+  uint64_t not_here = 0;      // and slices whose results were not there.
 };
 
 struct Rules {
@@ -35,6 +42,7 @@ struct Rules {
   double verify = 0;
   bool liars = false;
   double lie_chance = 0.01;
+  bool training = false;
 };
 
 Outcome Simulate(uint64_t seed, const Rules& rules);

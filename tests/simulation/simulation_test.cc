@@ -39,6 +39,44 @@ TEST(SimulationTest, EveryIndexCountsExactlyOnceWhateverHappens) {
   RecordProperty("events", std::to_string(sum.events));
 }
 
+TEST(TrainingTest, VolatileRoundsEndWithTheSameBitsWhateverHappens) {
+  uint64_t first = 1, last = kSeeds / 3;
+  if (const char* seed = std::getenv("POTLUCK_SEED")) first = last = std::strtoull(seed, nullptr, 10);
+  Outcome sum;
+  for (uint64_t seed = first; seed <= last; ++seed) {
+    const Outcome outcome = Simulate(seed, {.training = true});
+    ASSERT_EQ(outcome.failure, "") << "replay with POTLUCK_SEED=" << seed;
+    sum.restarts += outcome.restarts;
+    sum.retractions += outcome.retractions;
+    sum.saves += outcome.saves;
+    sum.failed_saves += outcome.failed_saves;
+    sum.lost_states += outcome.lost_states;
+    sum.handed_over += outcome.handed_over;
+    sum.not_here += outcome.not_here;
+  }
+  if (first == last) return;
+  EXPECT_GT(sum.restarts, last / 10);
+  EXPECT_GT(sum.retractions, last / 10);
+  EXPECT_GT(sum.saves, last);
+  EXPECT_GT(sum.failed_saves, last / 10);
+  EXPECT_GT(sum.lost_states, last / 100);
+  EXPECT_GT(sum.handed_over, last);
+  EXPECT_GT(sum.not_here, last / 100);
+}
+
+TEST(TrainingTest, LiarsAreFoundBeforeTheirRoundCloses) {
+  Outcome sum;
+  for (uint64_t seed = 1; seed <= kSeeds / 10; ++seed) {
+    const Outcome outcome = Simulate(seed, {.verify = 1, .liars = true, .lie_chance = 0.05, .training = true});
+    ASSERT_EQ(outcome.failure, "") << "seed " << seed;
+    sum.lies += outcome.lies;
+    sum.quarantined += outcome.quarantined;
+    sum.wrong_totals += outcome.wrong_totals;
+  }
+  EXPECT_GT(sum.quarantined, kSeeds / 100);
+  EXPECT_EQ(sum.wrong_totals, 0u);
+}
+
 TEST(SimulationTest, TheSameSeedGivesTheSameRun) {
   EXPECT_EQ(Simulate(7, Rules()).events, Simulate(7, Rules()).events);
 }

@@ -29,7 +29,7 @@ void Simulation::Join(size_t i) {
   request.session = worker.session = SessionId{++last_session_};
   request.installation = request.name = absl::StrCat("worker-", i);
   request.devices.resize(1);
-  request.devices[0].numerics_class = absl::StrCat("class-", i % 2);
+  request.devices[0].numerics_class = ClassOf(i);
   if (i % 3 != 0) request.devices[0].implementations = {"fast", "slow"};
   Outbox outbox;
   if (const absl::Status joined = core_->Join(Now(), request, outbox); !joined.ok()) {
@@ -84,8 +84,12 @@ void Simulation::Pump(size_t i) {
   if (!worker.running) {
     if (const auto lease = worker.book.NextToStart(0)) {
       worker.book.Started(lease->id);
-      worker.running = lease->id;
-      NextSlice(i, lease->next);
+      if (GetParameters(i, lease->round)) {
+        worker.running = lease->id;
+        NextSlice(i, lease->next);
+      } else {
+        worker.book.RunOver(lease->id);  // Handed back.
+      }
     }
   }
   const bool is_waiting = worker.request.has_value();
@@ -105,6 +109,24 @@ const LeaseBook::Lease* Simulation::Running(const Worker& worker) const {
   return nullptr;
 }
 
+bool Simulation::GetParameters(size_t i, RoundKey round) {
+  const JobPlan* plan = PlanOf(round.job);
+  if (plan == nullptr || !plan->is_training) return true;
+  Worker& worker = *workers_[i];
+  const RoundInfo* info = worker.book.FindRound(round);
+  if (info == nullptr || info->bulk.size() != 1) {
+    Fail("a round's bulk is not named");
+    return false;
+  }
+  if (!core_) return false;
+  const absl::StatusOr<Core::Readable> readable = core_->FindReadable(worker.session, TokenId{}, info->bulk[0]);
+  if (!readable.ok()) return false;
+  const std::string_view bytes = readable->bulk->bytes.view();
+  if (BlobDigest(DescribeBlob({bytes.data(), bytes.size()})) != info->bulk[0]) Fail("bulk is not what its name says");
+  worker.parameters = FloatsOf(bytes);
+  return true;
+}
+
 void Simulation::NextSlice(size_t i, uint64_t begin) {
   Worker& worker = *workers_[i];
   const LeaseBook::Lease* lease = Running(worker);
@@ -114,6 +136,8 @@ void Simulation::NextSlice(size_t i, uint64_t begin) {
     return Pump(i);
   }
   worker.claimed = std::min(lease->end, begin + Uniform(1, 12));
+  const JobPlan* plan = PlanOf(lease->round.job);
+  if (plan != nullptr && plan->is_training) worker.claimed = BlockAt(begin, worker.claimed, plan->size).end;
   const Interval interval{begin, worker.claimed};
   const double seconds = static_cast<double>(interval.size()) / worker.speed;
   At(absl::Seconds(seconds), [this, i, interval, seconds, round = lease->round, id = lease->id, run = worker.run] {
@@ -121,9 +145,8 @@ void Simulation::NextSlice(size_t i, uint64_t begin) {
   });
 }
 
-uint64_t Simulation::Compute(size_t i, uint32_t round, Interval interval) {
+uint64_t Simulation::ErrorOf(size_t i, uint32_t round, Interval interval) {
   Worker& worker = *workers_[i];
-  const uint64_t right = SumOf(round, interval);
   uint64_t error = 0;
   if (worker.lie_chance > 0 && Chance(worker.lie_chance)) error = random_() | 1;
   for (uint64_t index = interval.begin; worker.broken_one_in > 0 && index < interval.end; ++index) {
@@ -131,7 +154,29 @@ uint64_t Simulation::Compute(size_t i, uint32_t round, Interval interval) {
     if (hash % worker.broken_one_in == 0) error += hash | 1;  // Always the same, and each liar's own.
   }
   outcome_.lies += error != 0;
-  return right + error;
+  return error;
+}
+
+std::string Simulation::Compute(size_t i, RoundKey round, Interval interval) {
+  const uint64_t error = ErrorOf(i, round.round, interval);
+  const JobPlan* plan = PlanOf(round.job);
+  if (plan == nullptr || !plan->is_training) return PayloadOf(SumOf(round.round, interval) + error);
+  Floats sum = BlockGradient(workers_[i]->parameters, round.round, interval);
+  if (error != 0) sum[error % sum.size()] += 1 + static_cast<float>(error >> 44);
+  return BytesOf(sum);
+}
+
+void Simulation::HandOver(size_t i, ExchangeRequest& request) {
+  for (ReportedSlice& slice : request.slices) {
+    const JobPlan* plan = PlanOf(slice.round.job);
+    if (plan == nullptr || !plan->is_training || Chance(0.5)) continue;
+    Core::HandedOver result{slice.lease, slice.round, slice.payload, slice.digest, nullptr};
+    const bool is_put = core_->ResultPut(Now(), workers_[i]->session, TokenId{}, std::move(result)).ok();
+    outcome_.handed_over += is_put;
+    if (!is_put && (calm_ || Chance(0.5))) continue;
+    slice.is_put = true;
+    slice.payload.clear();
+  }
 }
 
 void Simulation::FinishSlice(size_t i, uint64_t run, RoundKey round, LeaseId id, Interval interval, double seconds) {
@@ -146,7 +191,7 @@ void Simulation::FinishSlice(size_t i, uint64_t run, RoundKey round, LeaseId id,
   slice.interval = interval;
   slice.lease = id;
   slice.busy_seconds = seconds;
-  slice.payload = PayloadOf(Compute(i, round.round, interval));
+  slice.payload = Compute(i, round, interval);
   slice.digest = Sha256(slice.payload);
   worker.book.SliceDone(std::move(slice));
   NextSlice(i, interval.end);
@@ -167,7 +212,9 @@ void Simulation::Call(size_t i) {
         if (workers_[i]->life == life) CallFailed(*workers_[i], id, absl::UnavailableError("no coordinator"));
         return;
       }
-      Handle(core_->Exchange(Now(), id, request));
+      ExchangeRequest sent = request;
+      if (rules_.training) HandOver(i, sent);
+      Handle(core_->Exchange(Now(), id, std::move(sent)));
     });
   }
   At(kCallTimeout, [this, i, call] {
@@ -201,6 +248,7 @@ void Simulation::Receive(size_t i, const ExchangeReply& reply) {
   for (const SliceAnswer& answer : reply.answers) {
     outcome_.repeats += answer.verdict == SliceVerdict::kRepeat;
     outcome_.overlaps += answer.verdict == SliceVerdict::kOverlap;
+    outcome_.not_here += answer.verdict == SliceVerdict::kNotHere;
     if (answer.verdict == SliceVerdict::kInvalid) Fail(absl::StrCat("refused as invalid: ", answer.message));
     if (answer.verdict == SliceVerdict::kDisagreement && !rules_.liars) Fail("honest workers are said to disagree");
     if (calm_ && answer.verdict != SliceVerdict::kCommitted)

@@ -15,6 +15,7 @@
 
 #include "coordinator/core/core.h"
 #include "coordinator/store/memory_store.h"
+#include "tests/simulation/fake_training.h"
 #include "tests/simulation/simulation.h"
 #include "worker/lease_book.h"
 
@@ -60,6 +61,7 @@ class Simulation {
     uint64_t run = 0;  // Raised when a run is cancelled.
     std::optional<absl::Time> idle_since;
     bool pump_planned = false;
+    Floats parameters{};  // Of the round that is being computed.
   };
   struct JobPlan {
     std::string request_id;
@@ -67,6 +69,8 @@ class Simulation {
     uint64_t size = 1;
     double weight = 1;
     uint64_t known_answers = 0;
+    bool is_training = false;
+    std::string numerics_class;  // That its rounds ask for.
     std::optional<JobId> id;
   };
 
@@ -111,6 +115,10 @@ class Simulation {
   bool IsWrong(const SliceCommitted& slice) const;
   std::optional<SliceCommitted> FindSlice(RoundKey key, Interval interval) const;
 
+  std::string ClassOf(size_t worker) const;
+  void SaveState(const Outbox::SaveState& save);
+  void DamageAState();
+
   // Calls `event`, now or a little later but in order, unless the coordinator dies before.
   void Soon(std::function<void()> event);
 
@@ -130,10 +138,17 @@ class Simulation {
 
   const LeaseBook::Lease* Running(const Worker& worker) const;
 
+  // Gets what the round reads besides. False if it cannot be had any more.
+  bool GetParameters(size_t i, RoundKey round);
+
   void NextSlice(size_t i, uint64_t begin);
 
+  // What is to be added to the worker's results: 0 unless it lies.
+  uint64_t ErrorOf(size_t i, uint32_t round, Interval interval);
   // What the worker finds, which may be wrong.
-  uint64_t Compute(size_t i, uint32_t round, Interval interval);
+  std::string Compute(size_t i, RoundKey round, Interval interval);
+  // Some results come apart from their slices.
+  void HandOver(size_t i, ExchangeRequest& request);
 
   void FinishSlice(size_t i, uint64_t run, RoundKey round, LeaseId id, Interval interval, double seconds);
 
@@ -154,13 +169,14 @@ class Simulation {
   void CheckRound(RoundKey key);
   void CheckChecks(const RoundState& state);
 
-  bool HasFreeWork() const;
+  bool HasFreeWork(size_t worker) const;
 
   void CheckNobodyStarves();
 
   bool AllDone() const;
 
   void CheckVerifications(RoundKey key, const JobSubmitted& job);
+  void CheckTrained(const StoredJob& stored, const JobPlan& plan);
   void CheckResults();
 
   std::string DescribeRounds() const;
@@ -177,6 +193,7 @@ class Simulation {
   uint64_t order_ = 0;
 
   MemoryFacts facts_;
+  std::map<std::string, std::string> blobs_;  // Saved states, durable.
   std::deque<Outbox::AppendFacts> appends_;
   std::unique_ptr<Core> core_;
   uint64_t core_life_ = 0;
