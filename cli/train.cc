@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -365,6 +366,14 @@ class Run {
     } else if (outcome.ok()) {
       outcome = absl::DataLossError(absl::StrCat(
           "job ", job_, " is done, but its state could not be saved, so there is no model: ", status.message()));
+    }
+    for (const Contributor& worker : result->workers) {
+      if (embedded() && !flags_.local.verbose && absl::StrContains(worker.devices, "+reference")) {
+        display_.Say(
+            "trained by the portable kernels, which are slow, as oneDNN's plug-in (libpotluck_onednn.so) does not "
+            "lie beside this program or cannot be used");
+        break;
+      }
     }
     Print(*result, written);
     if (!outcome.ok()) {

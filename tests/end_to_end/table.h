@@ -38,6 +38,10 @@ class Table {
   // ---- Processes; each call adds one. References stay valid.
   // Any command, with HOME and the cache in the table's directory.
   Process& Run(const std::vector<std::string>& arguments);
+  // The same of another program.
+  Process& RunProgram(const std::string& program, const std::vector<std::string>& arguments) {
+    return Start(program, arguments);
+  }
   // The coordinator, always on port() and with the same state; a second call restarts it. `public_port` is that of a
   // forwarder that stands before it.
   bool Serve(int lease_seconds = 60, int public_port = 0);

@@ -248,6 +248,21 @@ TEST(TrainTest, DivergedTrainingSaysSoAndStops) {
   EXPECT_EQ(table.FindWorker("worker")->quarantined(), "");
 }
 
+TEST(TrainTest, WithoutOneDnnThePortableKernelsServeAndThatIsSaidOnce) {
+  Training table;
+  const std::string alone = table.directory() + "/potluck";
+  std::filesystem::copy_file(POTLUCK_BINARY, alone);
+  Process& client = table.RunProgram(
+      alone, {"train", table.directory() + "/small.txt", "--data", table.Data(), "--out", table.Out("portable"),
+              "--epochs", "1", "--batch", "256", "--local-workers", "1", "--verbose", "--json"});
+  table.Model(client, "portable");
+  EXPECT_THAT(client.errors(), HasSubstr("portable kernels"));
+  EXPECT_EQ(client.errors().find("portable kernels"), client.errors().rfind("portable kernels"));
+  const auto json = nlohmann::json::parse(client.output(), nullptr, false);
+  ASSERT_TRUE(json.is_object());
+  EXPECT_THAT(json["contributions"][0]["numerics_class"].get<std::string>(), HasSubstr("reference"));
+}
+
 TEST(TrainTest, AWorkerThatJoinsLateFetchesWhatItLacksAndHelps) {
   Training table;
   ASSERT_TRUE(table.Serve(kShortLease));
