@@ -328,6 +328,8 @@ void Core::Answer(Session& session, Outbox& outbox, absl::Status status) {
       bool is_known = std::find(session.known_rounds.begin(), session.known_rounds.end(), grant.round) !=
                       session.known_rounds.end();
       // What it knows of a volatile round may be from before a restart: another round of the same number.
+      std::erase_if(session.told_rounds,
+                    [&](RoundKey told) { return told.job == grant.round.job && told < grant.round; });
       if (job->is_volatile()) is_known = !session.told_rounds.insert(grant.round).second && is_known;
       if (is_known) continue;
       session.known_rounds.push_back(grant.round);

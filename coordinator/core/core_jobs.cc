@@ -349,15 +349,15 @@ void Core::StartRetraction(Instant now, Job& job, const std::vector<Interval>& i
 
 void Core::DistrustSlices(Job& job, WorkerId worker, Outbox& outbox) {
   if (job.ended || job.ending || !job.round) return;
-  if (job.is_volatile()) {
-    if (job.ledger.HasSliceOf(worker)) ComputeAgain(job, outbox);
-    return;
-  }
   if (options_.scheduler.defect == SchedulerDefect::kWrongSlicesAreKept) {
     const auto checks = job.checks;
     for (const auto& [id, check] : checks) {
       if (check.runs[0].worker == worker) ForgetCheck(job, id);
     }
+    return;
+  }
+  if (job.is_volatile()) {
+    if (job.ledger.HasSliceOf(worker)) ComputeAgain(job, outbox);
     return;
   }
   const auto is_asked = [&](const Outbox::Distrust& other) {

@@ -260,9 +260,20 @@ void Scheduler::SplitTailFor(absl::Time now, SessionId thief_id, uint32_t thief_
   AskToShrink(*victim, end);
 }
 
+bool Scheduler::MayWork(const Session& session) const {
+  return std::any_of(rounds_.begin(), rounds_.end(), [&](const auto& round) {
+    return std::any_of(session.slots.begin(), session.slots.end(),
+                       [&](const Slot& slot) { return IsOfItsClass(slot, round.second); });
+  });
+}
+
 void Scheduler::WakeHungry() {
   size_t woken = 0;
+  // Those for whom there can be nothing must not take the places of those for whom there is.
+  const bool is_bound = std::any_of(rounds_.begin(), rounds_.end(),
+                                    [](const auto& round) { return !round.second.terms.numerics_class.empty(); });
   for (const SessionId id : hungry_) {
+    if (is_bound && !MayWork(sessions_.at(id))) continue;
     if (woken++ == kWakeAtOnce) break;
     wake_.insert(id);
   }

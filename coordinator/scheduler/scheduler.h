@@ -301,6 +301,8 @@ class Scheduler {
   std::optional<Trial> KnownAnswerDue(const Slot& slot, RoundKey key, const OpenedRound& round) const;
   void TrialLost(OpenedRound& round, const Lease& lease);
   void SplitTailFor(absl::Time now, SessionId id, uint32_t slot);
+  // Whether any open round's class is one of its slots'.
+  bool MayWork(const Session& session) const;
   void WakeHungry();
 
   SchedulerOptions options_;

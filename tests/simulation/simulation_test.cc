@@ -77,6 +77,14 @@ TEST(TrainingTest, LiarsAreFoundBeforeTheirRoundCloses) {
   EXPECT_EQ(sum.wrong_totals, 0u);
 }
 
+TEST(TrainingTest, ARoundThatKeepsALiarsSlicesIsNoticed) {
+  const Rules rules{SchedulerDefect::kWrongSlicesAreKept, 1, true, 0.05, true};
+  for (uint64_t seed = 1; seed <= kSeedsUntilFound; ++seed) {
+    if (!Simulate(seed, rules).failure.empty()) return;
+  }
+  FAIL() << "no seed up to " << kSeedsUntilFound << " notices the defect";
+}
+
 TEST(SimulationTest, TheSameSeedGivesTheSameRun) {
   EXPECT_EQ(Simulate(7, Rules()).events, Simulate(7, Rules()).events);
 }
