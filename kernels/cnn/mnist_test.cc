@@ -1,7 +1,6 @@
 // The paper's network on the real data, through planner and runner.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -47,19 +46,15 @@ class MnistTest : public ::testing::Test {
 };
 
 // The paper's recipe.
-TEST_F(MnistTest, LongOneEpochOfAdadeltaReaches975) {
-  const auto start = std::chrono::steady_clock::now();
+TEST_F(MnistTest, OneEpochOfAdadeltaReaches975) {
   const Outcome outcome = RunByHand(spec_, blobs_, {.threads = 2, .plugin = Plugin()});
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   ASSERT_EQ(outcome.summary.epochs.size(), 1u);
   const Epoch& epoch = outcome.summary.epochs[0];
-  std::printf("accuracy %.4f, test loss %.4f, training loss %.4f, %.0f s\n", epoch.test_accuracy, epoch.test_loss,
-              epoch.train_loss, seconds);
   EXPECT_GE(epoch.test_accuracy, 0.975);
-  EXPECT_LT(seconds, 180);
+  EXPECT_LT(epoch.test_loss, 0.1);
 }
 
-TEST_F(MnistTest, LongPartsOfABatchGiveEqualBits) {
+TEST_F(MnistTest, PartsOfABatchGiveEqualBits) {
   spec_.batch = 512;
   spec_.max_steps = 6;
   const Outcome one = RunByHand(spec_, blobs_, {.threads = 2, .plugin = Plugin()});
