@@ -1,5 +1,6 @@
 #include "cli/job_output.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -7,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "cli/nqueens_result.h"
 #include "cli/output.h"
+#include "cli/train_result.h"
 
 namespace potluck {
 namespace {
@@ -16,6 +18,11 @@ using Rows = std::vector<std::vector<std::string>>;
 
 double Fraction(const v1::JobStatus& status) {
   if (status.state() == v1::JobStatus::DONE) return 1;
+  if (const auto training = ReadTrainResult(status, 0); training.ok()) {  // Of many rounds.
+    const cnn::Summary& summary = training->summary;
+    const uint64_t total = std::max<uint64_t>(1, summary.total_samples);
+    return static_cast<double>(summary.samples_seen) / static_cast<double>(total);
+  }
   return status.cost() > 0 ? status.committed_cost() / status.cost() : 0;
 }
 
@@ -72,6 +79,8 @@ std::string JobText(const v1::JobStatus& status, int64_t now_unix_ms) {
   std::string text = Table(rows);
   if (const auto result = ReadNQueensResult(status, now_unix_ms); result.ok()) {
     absl::StrAppend(&text, "\n", ResultText(*result, status.state() == v1::JobStatus::DONE));
+  } else if (const auto training = ReadTrainResult(status, now_unix_ms); training.ok()) {
+    absl::StrAppend(&text, "\n", ResultText(*training, status.state() == v1::JobStatus::DONE));
   }
   return text;
 }
@@ -100,6 +109,8 @@ Json JobJson(const v1::JobStatus& status, int64_t now_unix_ms) {
   json["result"] = nullptr;
   if (const auto result = ReadNQueensResult(status, now_unix_ms); result.ok()) {
     json["result"] = ResultJson(*result, status.state() == v1::JobStatus::DONE);
+  } else if (const auto training = ReadTrainResult(status, now_unix_ms); training.ok()) {
+    json["result"] = ResultJson(*training);
   }
   return json;
 }
