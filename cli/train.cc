@@ -48,6 +48,7 @@ struct Flags {
   double verify = 0;
   absl::Duration patience = absl::Minutes(10);
   bool plan = false;
+  bool overwrite = false;
   bool json = false;
   Args typed;  // For the run record.
 
@@ -59,12 +60,14 @@ void Declare(Arguments& arguments, Flags& flags) {
                                "the network: mnist-cnn (this is the default), or a file with a ModelSpec as text");
   arguments.Flag("--data", "DIR", Text(&flags.data),
                  "a folder with IDX files, CIFAR-10's or .npy pairs; needed, but with --resume", "none");
-  arguments.Flag("--out", "DIR", Text(&flags.out), "where model, metrics and run record go", "./MODEL's name");
+  arguments.Flag("--out", "DIR", Text(&flags.out), "where model, metrics and run record go",
+                 "the model's name, with a number if that is taken");
   flags.local.Declare(arguments);
   flags.train.Declare(arguments);
   arguments.Switch("--plan", &flags.plan,
                    "train nothing: measure the workers and their links, and predict how long it would take on one, "
                    "two, ... of them by both methods");
+  arguments.Switch("--overwrite", &flags.overwrite, "a finished run in --out may be replaced");
   arguments.Flag("--init", "MODEL", Text(&flags.init), "begin with the parameters of this .safetensors file",
                  "drawn from the seed");
   arguments.Flag("--resume", "JOB", JobNumber(&flags.resume_number),
@@ -93,6 +96,18 @@ absl::Status CheckTogether(const Flags& flags) {
         "--resume is given without --out or --coordinator; allowed is it with one of them: the folder in which the job "
         "was left, or the coordinator that has it");
   }
+  if (flags.resumes()) {
+    const std::string ignored = !flags.data.empty()   ? "--data"
+                                : !flags.name.empty() ? "--name"
+                                : flags.verify > 0    ? "--verify"
+                                                      : flags.train.FixedFlag();
+    if (!ignored.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(ignored,
+                       " is given together with --resume, which goes on with what the job was submitted with; "
+                       "allowed with it are --epochs, --max-steps, --target-accuracy and --time-limit"));
+    }
+  }
   if (flags.resumes() && flags.plan) {
     return absl::InvalidArgumentError("--plan is given together with --resume; allowed is either");
   }
@@ -110,6 +125,28 @@ std::string RandomId() {
   return absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random());
 }
 
+// Progress as ever; and once a sentence if a worker trains by the portable kernels, which are slow.
+class PortableNote final : public JobProgress {
+ public:
+  explicit PortableNote(ProgressDisplay& display) : display_(display), progress_(MakeJobProgress()) {}
+  void Add(const v1::JobStatus& status, absl::Duration at) override {
+    progress_->Add(status, at);
+    for (const v1::Contribution& one : status.contributions()) {
+      if (is_said_ || !absl::StrContains(one.devices(), "+reference")) continue;
+      is_said_ = true;
+      display_.Say(absl::StrCat("worker ", one.worker(),
+                                " trains by the portable kernels, which are slow: oneDNN's plug-in ",
+                                "(libpotluck_onednn.so) does not lie beside its program, or cannot be used there"));
+    }
+  }
+  std::string Line(size_t width) const override { return progress_->Line(width); }
+
+ private:
+  ProgressDisplay& display_;
+  const std::unique_ptr<JobProgress> progress_;
+  bool is_said_ = false;
+};
+
 // One run of the command.
 class Run {
  public:
@@ -123,10 +160,15 @@ class Run {
     }
     if (flags_.plan) return Plan();
     absl::StatusOr<uint64_t> job = flags_.resumes() ? Resume() : SubmitNew();
-    if (!job.ok()) return Fail(Interrupted(job.status()));
+    if (!job.ok()) {
+      if (!flags_.resumes()) Forget();
+      return Fail(Interrupted(job.status()));
+    }
     job_ = *job;
-    const absl::StatusOr<v1::JobStatus> status = Follow(*client_, job_, flags_.patience, interrupt_, display_,
-                                                        /*waits_for_others=*/!embedded());
+    if (embedded()) folder_->NoteJob(job_);
+    const absl::StatusOr<v1::JobStatus> status =
+        Follow(*client_, job_, flags_.patience, interrupt_, display_,
+               /*waits_for_others=*/!embedded(), std::make_unique<PortableNote>(display_));
     display_.Clear();
     if (!status.ok()) return interrupt_.reason().ok() ? Fail(status.status()) : Leave(status.status());
     return Finish(*status);
@@ -145,8 +187,7 @@ class Run {
       if (absl::Status loaded = LoadInitialParameters(); !loaded.ok()) return loaded;
     }
     if (flags_.plan) return absl::OkStatus();  // Leaves nothing behind.
-    const std::string out = !flags_.out.empty() ? flags_.out : spec_.model.name.empty() ? "trained" : spec_.model.name;
-    absl::StatusOr<TrainFolder> folder = TrainFolder::Open(out);
+    absl::StatusOr<TrainFolder> folder = OpenFolder();
     if (!folder.ok()) return folder.status();
     folder_ = *std::move(folder);
     if (!embedded()) return absl::OkStatus();
@@ -156,13 +197,30 @@ class Run {
                        " holds no unfinished job; allowed is the --out of one that was interrupted"));
     }
     if (!flags_.resumes() && folder_->HasState()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--out is ", folder_->path(),
-                       ", where a job was left unfinished; allowed is another folder, or to take "
-                       "that job up again: potluck train --resume JOB --out ",
-                       folder_->path(), " (or remove ", folder_->state_directory(), ")"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--out is ", folder_->path(), ", where a job was left unfinished; allowed is another folder, or to ",
+          "take that job up again: potluck train --resume ", std::max<uint64_t>(1, folder_->UnfinishedJob()), " --out ",
+          folder_->path()));
     }
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<TrainFolder> OpenFolder() const {
+    const auto is_taken = [](const TrainFolder& folder) { return folder.HasResult() || folder.HasState(); };
+    if (!flags_.out.empty()) {
+      absl::StatusOr<TrainFolder> folder = TrainFolder::Open(flags_.out);
+      if (folder.ok() && folder->HasResult() && !flags_.resumes() && !flags_.overwrite) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "--out is ", flags_.out, ", which holds a finished run; allowed is ", "another folder, or --overwrite"));
+      }
+      return folder;
+    }
+    const std::string name = spec_.model.name.empty() ? "trained" : spec_.model.name;
+    absl::StatusOr<TrainFolder> folder = TrainFolder::Open(name);
+    for (int number = 2; folder.ok() && is_taken(*folder) && !flags_.overwrite; ++number) {
+      folder = TrainFolder::Open(absl::StrCat(name, "-", number));
+    }
+    return folder;
   }
 
   absl::Status LoadData() {
@@ -208,7 +266,8 @@ class Run {
       join = LoadJoinString(flags_.local.coordinator);
     }
     if (!join.ok()) return join.status();
-    client_ = std::make_unique<Client>(*join, &interrupt_);
+    join_ = *join;
+    client_ = std::make_unique<Client>(join_, &interrupt_);
     return absl::OkStatus();
   }
 
@@ -243,8 +302,9 @@ class Run {
       if (absl::Status put = Put(blobs); !put.ok()) return put;
       return Submit(spec, "plan", flags_.priority, flags_.weight, 0);
     };
+    Client remover(join_);  // Calls of the other one end with Ctrl-C.
     const absl::StatusOr<PlanInput> input =
-        MeasureForPlan(synchronous, local, data_, *client_, submit, interrupt_, display_);
+        MeasureForPlan(synchronous, local, data_, *client_, remover, submit, interrupt_, display_);
     display_.Clear();
     if (!input.ok()) return Fail(Interrupted(input.status()));
     const std::vector<PlanRow> rows = Predict(*input);
@@ -306,6 +366,11 @@ class Run {
                                               known.empty() ? " (there is none)" : absl::StrCat(": ", known)));
     }
     if (!HasEnded(*found)) {
+      if (flags_.train.ChangesLimits()) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            "job ", found->job(), " still runs, and its limits cannot be changed; allowed are --epochs, --max-steps, ",
+            "--target-accuracy and --time-limit for one that has ended"));
+      }
       display_.Say(absl::StrCat("job ", found->job(), " goes on where it was"));
       return found->job();
     }
@@ -315,11 +380,22 @@ class Run {
     }
     Result<cnn::Spec> spec = cnn::DecodeSpec(found->spec());
     if (!spec.ok()) return absl::InternalError(spec.status().message());
+    const cnn::Spec before = *spec;
     if (absl::Status changed = ChangeLimits(flags_.train, *spec); !changed.ok()) return changed;
+    // Done, and nothing more is asked for: its files are what is wanted.
+    if (found->state() == v1::JobStatus::DONE && *spec == before) return found->job();
     spec->initial_parameters.clear();
     spec->initial_state = found->saved_state();
     display_.Say(absl::StrCat("job ", found->job(), " has ended; a new one goes on from its last state"));
     return Submit(*spec, found->name(), found->priority(), found->weight(), found->verify());
+  }
+
+  // Ends what runs on this machine and takes its state away: there is nothing to go on from.
+  void Forget() {
+    if (!embedded()) return;
+    client_.reset();
+    local_.reset();  // Before what it works in goes.
+    if (absl::Status removed = folder_->RemoveState(); !removed.ok()) display_.Say(std::string(removed.message()));
   }
 
   absl::Status Interrupted(const absl::Status& status) const {
@@ -335,9 +411,8 @@ class Run {
                        " --coordinator ... --out ", folder_->path(),
                        "` follows it and fetches the model, `potluck jobs cancel ", job_, "` ends it")));
     }
-    absl::StatusOr<JoinString> join = local_->join_string();
-    if (join.ok()) {
-      Client client(*join);  // The other one's calls are over.
+    {
+      Client client(join_);  // The other one's calls are over.
       v1::JobRef request;
       request.set_job(job_);
       v1::Empty reply;
@@ -367,25 +442,16 @@ class Run {
       outcome = absl::DataLossError(absl::StrCat(
           "job ", job_, " is done, but its state could not be saved, so there is no model: ", status.message()));
     }
-    for (const Contributor& worker : result->workers) {
-      if (embedded() && !flags_.local.verbose && absl::StrContains(worker.devices, "+reference")) {
-        display_.Say(
-            "trained by the portable kernels, which are slow, as oneDNN's plug-in (libpotluck_onednn.so) does not "
-            "lie beside this program or cannot be used");
-        break;
-      }
-    }
+    if (!written.note.empty()) display_.Say(written.note);
     Print(*result, written);
     if (!outcome.ok()) {
       FlushOutput().IgnoreError();
-      const std::string kept = written.files.empty() ? "" : "; the last state that was saved is in the folder";
+      const std::string kept =
+          written.files.empty() ? "" : absl::StrCat("; the last state that was saved is in ", folder_->path());
+      if (written.files.empty()) Forget();
       return Fail(absl::Status(outcome.code(), absl::StrCat(outcome.message(), kept)));
     }
-    if (embedded()) {
-      client_.reset();
-      local_.reset();  // Before what it works in goes.
-      if (absl::Status removed = folder_->RemoveState(); !removed.ok()) display_.Say(std::string(removed.message()));
-    }
+    Forget();
     return kExitOk;
   }
 
@@ -412,6 +478,7 @@ class Run {
   cnn::DataPair data_;              // For a plan.
   std::vector<std::string> blobs_;  // To be put before the job is submitted.
   std::optional<TrainFolder> folder_;
+  JoinString join_;
   std::unique_ptr<LocalRun> local_;
   std::unique_ptr<Client> client_;
   uint64_t job_ = 0;

@@ -142,8 +142,22 @@ bool TrainFolder::HasState() const {
   return fs::exists(fs::path(state_directory()) / "potluck.db", error);
 }
 
+uint64_t TrainFolder::UnfinishedJob() const {
+  uint64_t job = 0;
+  std::ifstream(fs::path(state_directory()) / "job") >> job;
+  return job;
+}
+
+void TrainFolder::NoteJob(uint64_t job) const { std::ofstream(fs::path(state_directory()) / "job") << job << "\n"; }
+
+bool TrainFolder::HasResult() const {
+  std::error_code error;
+  return fs::exists(Path("run.json"), error) || fs::exists(Path("model.safetensors"), error);
+}
+
 absl::Status TrainFolder::RemoveState() const {
   std::error_code error;
+  if (!HasState()) return absl::OkStatus();
   fs::remove_all(state_directory(), error);
   if (!error) return absl::OkStatus();
   return absl::InternalError(absl::StrCat(state_directory(), " cannot be removed: ", error.message()));
@@ -181,18 +195,23 @@ absl::StatusOr<TrainFolder::Written> TrainFolder::Write(const TrainResult& resul
       cnn::DecodeState(result.spec, *model, std::string_view(saved_state.data(), saved_state.size()));
   if (!state.ok()) return absl::DataLossError(state.status().message());
   Written written;
-  written.files = {Path("model.safetensors"), Path("model.onnx"), Path("metrics.jsonl"), Path("metrics.csv"),
-                   Path("run.json")};
+  written.files = {Path("model.safetensors"), Path("metrics.jsonl"), Path("metrics.csv"), Path("run.json")};
   if (absl::Status status = WriteSafetensors(*model, state->parameters, written.files[0]); !status.ok()) return status;
   const absl::StatusOr<std::string> digest = FileDigest(written.files[0]);
   if (!digest.ok()) return digest.status();
   written.model_sha256 = *digest;
-  if (absl::Status status = WriteOnnx(*model, state->parameters, written.files[1]); !status.ok()) return status;
   const std::string record =
       RunRecord(result, command, written.model_sha256, started_unix_ms, ended_unix_ms).dump(2) + "\n";
   const std::string texts[] = {MetricsJsonLines(result), MetricsCsv(result), record};
   for (size_t i = 0; i < 3; ++i) {
-    if (absl::Status status = WriteFile(written.files[2 + i], texts[i]); !status.ok()) return status;
+    if (absl::Status status = WriteFile(written.files[1 + i], texts[i]); !status.ok()) return status;
+  }
+  // Last: its format has a limit that others have not.
+  const std::string onnx = Path("model.onnx");
+  if (absl::Status status = WriteOnnx(*model, state->parameters, onnx); status.ok()) {
+    written.files.push_back(onnx);
+  } else {
+    written.note = std::string(status.message());
   }
   return written;
 }

@@ -1,5 +1,5 @@
 // What a training run leaves behind in its folder: model.safetensors, model.onnx, metrics.jsonl, metrics.csv, run.json;
-// and, while it is not finished, state/ with the coordinator's state, from which it can be taken up again.
+// and, while it is not finished, .potluck-train/ with the coordinator's state, from which it can be taken up again.
 #pragma once
 
 #include <string>
@@ -22,14 +22,20 @@ class TrainFolder {
 
   const std::string& path() const { return path_; }
   std::string Path(absl::string_view name) const;
-  std::string state_directory() const { return Path("state"); }
-  // Whether a run was left unfinished here.
+  std::string state_directory() const { return Path(".potluck-train"); }
+  // Whether a run was left unfinished here, and which job that is; 0: not known.
   bool HasState() const;
+  uint64_t UnfinishedJob() const;
+  void NoteJob(uint64_t job) const;
+  // Takes away what a coordinator left there, nothing else's.
   absl::Status RemoveState() const;
+  // Whether a run was finished here.
+  bool HasResult() const;
 
   struct Written {
     std::string model_sha256;        // Hexadecimal, of model.safetensors.
     std::vector<std::string> files;  // Paths, in the order written.
+    std::string note;                // What could not be written although the rest was.
   };
   // Each file appears whole or not at all. `saved_state` is the job's (kernels/cnn/state.h).
   absl::StatusOr<Written> Write(const TrainResult& result, absl::string_view saved_state, const Args& command,

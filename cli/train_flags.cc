@@ -8,6 +8,8 @@
 #include <fstream>
 #include <limits>
 #include <sstream>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -156,6 +158,22 @@ absl::Status TrainFlags::Check() const {
     return absl::InvalidArgumentError(absl::StrCat(flag, " is given ", why));
   };
   if (sync && local()) return contradict("--sync", "together with --local-steps or --replicas; allowed is either");
+  const std::string name = !optimizer.empty() ? optimizer : local() ? "sgd" : "adadelta";
+  const std::tuple<bool, const char*, bool> of_optimizers[] = {
+      {momentum.has_value(), "--momentum", name == "sgd"},
+      {nesterov, "--nesterov", name == "sgd"},
+      {weight_decay.has_value(), "--weight-decay", name != "adadelta"},
+      {rho.has_value(), "--rho", name == "adadelta"},
+      {beta1.has_value(), "--beta1", name == "adamw"},
+      {beta2.has_value(), "--beta2", name == "adamw"},
+      {epsilon.has_value(), "--epsilon", name != "sgd"}};
+  for (const auto& [given, flag, allowed] : of_optimizers) {
+    if (given && !allowed) return contradict(flag, absl::StrCat("with the optimizer ", name, ", which has none"));
+  }
+  const std::string course = !schedule.empty() ? schedule : local() ? "cosine" : "constant";
+  if (gamma && course != "exponential") return contradict("--gamma", "without --schedule exponential, which it is of");
+  if (final_factor && course != "cosine")
+    return contradict("--final-factor", "without --schedule cosine, which it is of");
   if (!local_steps) {
     const char* flag = replicas              ? "--replicas"
                        : !compress.empty()   ? "--compress"
@@ -166,6 +184,40 @@ absl::Status TrainFlags::Check() const {
     if (flag != nullptr) return contradict(flag, "without --local-steps H; allowed is it only together with that");
   }
   return absl::OkStatus();
+}
+
+std::string TrainFlags::FixedFlag() const {
+  const std::pair<bool, const char*> given[] = {{batch.has_value(), "--batch"},
+                                                {micro_shard.has_value(), "--micro-shard"},
+                                                {shift.has_value(), "--shift"},
+                                                {seed.has_value(), "--seed"},
+                                                {precision != "fp32", "--precision"},
+                                                {!optimizer.empty(), "--optimizer"},
+                                                {learning_rate.has_value(), "--lr"},
+                                                {momentum.has_value(), "--momentum"},
+                                                {nesterov, "--nesterov"},
+                                                {weight_decay.has_value(), "--weight-decay"},
+                                                {rho.has_value(), "--rho"},
+                                                {beta1.has_value(), "--beta1"},
+                                                {beta2.has_value(), "--beta2"},
+                                                {epsilon.has_value(), "--epsilon"},
+                                                {!schedule.empty(), "--schedule"},
+                                                {warmup.has_value(), "--warmup"},
+                                                {final_factor.has_value(), "--final-factor"},
+                                                {gamma.has_value(), "--gamma"},
+                                                {sync, "--sync"},
+                                                {local_steps.has_value(), "--local-steps"},
+                                                {replicas.has_value(), "--replicas"},
+                                                {!compress.empty(), "--compress"},
+                                                {!broadcast.empty(), "--broadcast"},
+                                                {outer_learning_rate.has_value(), "--outer-lr"},
+                                                {outer_momentum.has_value(), "--outer-momentum"},
+                                                {!numerics.empty(), "--numerics"},
+                                                {model != "mnist-cnn", "SPEC"}};
+  for (const auto& [is_given, flag] : given) {
+    if (is_given) return flag;
+  }
+  return "";
 }
 
 std::vector<std::string> PresetNames() { return {"mnist-cnn"}; }

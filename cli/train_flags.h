@@ -35,6 +35,9 @@ struct TrainFlags {
   void Declare(Arguments& arguments);
   // What contradicts itself: InvalidArgument names both flags.
   absl::Status Check() const;
+  // The first flag given that a job which is taken up again cannot take; empty: none.
+  std::string FixedFlag() const;
+  bool ChangesLimits() const { return epochs || max_steps || target_accuracy || time_limit; }
   bool local() const { return local_steps || replicas; }
 };
 

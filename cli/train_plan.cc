@@ -171,6 +171,11 @@ std::string Advice(const PlanInput& input, const std::vector<PlanRow>& rows) {
                           chosen->local ? "with local steps" : "synchronous", ".");
     }
     const PlanRow* all = &rows[input.workers.size() - 1];
+    if (const uint64_t units = Shape(input, false).units; units < input.workers.size()) {
+      return absl::StrCat("One worker is the best choice (about ", time, "): a batch has ", units,
+                          units == 1 ? " micro-shard" : " micro-shards",
+                          ", which no more workers can share; larger batches, or more local steps, would use them.");
+    }
     return absl::StrCat(
         "One worker is the best choice (about ", time, "): with ", input.workers.size(),
         " the parameters travel so often that a synchronous run takes ", TimeText(absl::Seconds(all->total_seconds)),

@@ -56,8 +56,8 @@ void AddShards(const cnn::DataSet& data, cnn::DataSpec& spec, std::vector<std::s
 
 class Probe {
  public:
-  Probe(Client& client, Interrupt& interrupt, ProgressDisplay& display)
-      : client_(client), interrupt_(interrupt), display_(display) {}
+  Probe(Client& client, Client& remover, Interrupt& interrupt, ProgressDisplay& display)
+      : client_(client), remover_(remover), interrupt_(interrupt), display_(display) {}
 
   absl::StatusOr<Seen> Watch(uint64_t job, uint64_t steps_a_round, const std::string& method) {
     Seen seen;
@@ -90,8 +90,8 @@ class Probe {
     v1::JobRef request;
     request.set_job(job);
     v1::Empty reply;
-    client_.Call(&v1::Jobs::StubInterface::Cancel, request, &reply).IgnoreError();
-    client_.Call(&v1::Jobs::StubInterface::Delete, request, &reply).IgnoreError();
+    remover_.Call(&v1::Jobs::StubInterface::Cancel, request, &reply).IgnoreError();
+    remover_.Call(&v1::Jobs::StubInterface::Delete, request, &reply).IgnoreError();
   }
 
  private:
@@ -124,6 +124,7 @@ class Probe {
   }
 
   Client& client_;
+  Client& remover_;
   Interrupt& interrupt_;
   ProgressDisplay& display_;
 };
@@ -160,15 +161,15 @@ void AddLinks(const Seen& seen, PlanWorker& worker) {
 }  // namespace
 
 absl::StatusOr<PlanInput> MeasureForPlan(const cnn::Spec& synchronous, const cnn::Spec& local,
-                                         const cnn::DataPair& data, Client& client, const SubmitProbe& submit,
-                                         Interrupt& interrupt, ProgressDisplay& display) {
+                                         const cnn::DataPair& data, Client& client, Client& remover,
+                                         const SubmitProbe& submit, Interrupt& interrupt, ProgressDisplay& display) {
   const Result<cnn::Model> model = cnn::MakeModel(synchronous.model);
   if (!model.ok()) return absl::InvalidArgumentError(model.status().message());
   PlanInput input;
   input.synchronous = synchronous;
   input.local = local;
   input.parameters = model->parameter_count;
-  Probe probe(client, interrupt, display);
+  Probe probe(client, remover, interrupt, display);
   Seen seen[2];
   for (const bool is_local : {false, true}) {
     cnn::Spec spec = is_local ? local : synchronous;
@@ -178,7 +179,8 @@ absl::StatusOr<PlanInput> MeasureForPlan(const cnn::Spec& synchronous, const cnn
     AddShards(Part(data.test, 1), spec.test, blobs);
     spec.epochs = 100'000;
     spec.max_steps = 0;
-    spec.target_accuracy = spec.time_limit_seconds = 0;
+    spec.target_accuracy = 0;
+    spec.time_limit_seconds = absl::ToDoubleSeconds(2 * kPatience);  // If nobody is left to end it.
     // Nothing is learned here, so nothing may diverge.
     spec.optimizer.learning_rate *= 1e-6;
     const absl::StatusOr<uint64_t> job = submit(spec, blobs);

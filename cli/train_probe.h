@@ -22,9 +22,9 @@ using SubmitProbe =
     std::function<absl::StatusOr<uint64_t>(const cnn::Spec& spec, const std::vector<std::string>& blobs)>;
 
 // `synchronous` and `local` say what is to be planned; the measurement takes a few of the samples of `data`. The jobs
-// are cancelled and deleted afterwards. FailedPrecondition if no worker comes.
+// are cancelled and deleted afterwards, by `remover`, which is not interrupted. FailedPrecondition if no worker comes.
 absl::StatusOr<PlanInput> MeasureForPlan(const cnn::Spec& synchronous, const cnn::Spec& local,
-                                         const cnn::DataPair& data, Client& client, const SubmitProbe& submit,
-                                         Interrupt& interrupt, ProgressDisplay& display);
+                                         const cnn::DataPair& data, Client& client, Client& remover,
+                                         const SubmitProbe& submit, Interrupt& interrupt, ProgressDisplay& display);
 
 }  // namespace potluck

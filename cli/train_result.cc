@@ -39,7 +39,12 @@ std::string Bytes(uint64_t bytes) { return absl::StrCat(Metric(static_cast<doubl
 }  // namespace
 
 double TrainResult::images_per_second() const {
-  return seconds > 0 ? static_cast<double>(summary.samples_seen) / seconds : 0;
+  if (!(seconds > 0)) return 0;
+  if (spec.initial_state.empty()) return static_cast<double>(summary.samples_seen) / seconds;
+  // Of what was seen, jobs before this one did a part: its own is what its workers did (evaluations are a small share).
+  double images = 0;
+  for (const Contributor& worker : workers) images += worker.cost;
+  return images / seconds;
 }
 
 uint64_t TrainResult::bytes_sent() const {

@@ -176,6 +176,9 @@ void Core::End(Instant now, Job& job, JobOutcome outcome, const std::string& mes
                  now.wall};
   if (!job.is_volatile()) return StoreEnd(std::move(ended), call, outbox);
   scheduler_.CloseRound(job.key());  // Nothing more is counted, however long it takes to end.
+  // What nobody has confirmed yet is not to become a part of the state.
+  const bool is_unconfirmed = !job.checks.empty() || job.distrusts > 0 || job.retractions_on_their_way > 0;
+  if (outcome != JobOutcome::kDone && is_unconfirmed) job.planner->ResetRound();
   if (!has_state || job.saved_round == job.state_round) return StoreEnd(std::move(ended), call, outbox);
   SaveAtEnd(now, std::move(ended), call, kTriesToSaveAtEnd, outbox);
 }

@@ -260,7 +260,7 @@ Status Training::Diverged(const std::string& what) {
                     std::to_string(progress_.epoch + 1) + "): " + what + ". " +
                     (has_loss ? "The loss before was " + Shown(progress_.loss / progress_.loss_weight) + ". " : "") +
                     "Lower the learning rate (it was " + Shown(course_.LearningRate(progress_.step)) +
-                    ") or let it rise slowly (warm-up); the last saved state is kept.");
+                    ") or let it rise slowly (warm-up).");
   return *failure_;
 }
 

@@ -85,6 +85,7 @@ std::vector<Case> Commands() {
         "--time-limit",
         "--numerics",
         "--plan",
+        "--overwrite",
         "--init",
         "--resume",
         "--verify",

@@ -39,11 +39,11 @@ class TrainInputTest : public testing::Test {
 constexpr char kEnd[] = "layers { flatten {} } layers { dense { units: 10 } }";
 
 TEST_F(TrainInputTest, NetworksThatCannotBeAreToldByTheirLayer) {
-  ExpectNetworkRefused("layers { conv { filters: 4 kernel: 30 } } " + std::string(kEnd), {"kernel", "30", "layer 1"});
-  ExpectNetworkRefused("layers { dropout { rate: 1.5 } } " + std::string(kEnd), {"1.5", "layer 1"});
-  ExpectNetworkRefused("layers { dropout { rate: -0.1 } } " + std::string(kEnd), {"-0.1", "layer 1"});
+  ExpectNetworkRefused("layers { conv { filters: 4 kernel: 30 } } " + std::string(kEnd), {"kernel", "30", "Layer 1"});
+  ExpectNetworkRefused("layers { dropout { rate: 1.5 } } " + std::string(kEnd), {"1.5", "Layer 1"});
+  ExpectNetworkRefused("layers { dropout { rate: -0.1 } } " + std::string(kEnd), {"-0.1", "Layer 1"});
   ExpectNetworkRefused("layers { pooling { size: 2 } } " + std::string(kEnd), {"pooling", "line 2"});
-  ExpectNetworkRefused("layers { dense { units: 10 } }", {"layer 1", "flatten"});
+  ExpectNetworkRefused("layers { dense { units: 10 } }", {"Layer 1", "flatten"});
   ExpectNetworkRefused("layers { flatten {} }", {"dense"});
   ExpectNetworkRefused("layers {", {"line 2"});
   ExpectOneSentence(Train({"no-such-model", "--data", set_}), kExitUsage, {"no-such-model", "mnist-cnn"});
@@ -57,12 +57,13 @@ TEST_F(TrainInputTest, FlagsThatAreNotAllowedAreNamed) {
       {{"--precision", "fp8"}, {"--precision is \"fp8\"", "bf16"}},
       {{"--compress", "int4"}, {"--compress", "--local-steps"}},
       {{"--sync", "--local-steps", "4"}, {"--sync", "--local-steps"}},
-      {{"--momentum", "0.9"}, {"momentum", "0.9", "adadelta"}},
+      {{"--momentum", "0.9"}, {"--momentum", "adadelta"}},
+      {{"--rho", "0.9", "--optimizer", "sgd"}, {"--rho", "sgd"}},
+      {{"--gamma", "0.9"}, {"--gamma", "exponential"}},
       {{"--target-accuracy", "99"}, {"--target-accuracy is \"99\"", "from 0 to 1"}},
       {{"--time-limit", "10"}, {"--time-limit is \"10\"", "s, min, h or d"}},
       {{"--verify", "0.5", "--local-workers", "1"}, {"--verify is 0.5", "--local-workers is 1"}},
-      {{"--resume", "1", "--init", "x"}, {"--init", "--resume"}},
-      {{"--resume", "1", "--plan"}, {"--plan", "--resume"}}};
+      {{"--resume", "1"}, {"--data", "--resume"}}};
   for (const auto& [flags, parts] : cases) {
     Words arguments = {"mnist-cnn", "--data", set_};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
@@ -70,6 +71,7 @@ TEST_F(TrainInputTest, FlagsThatAreNotAllowedAreNamed) {
   }
   ExpectOneSentence(Train({"mnist-cnn"}), kExitUsage, {"--data is missing", "potluck data"});
   ExpectOneSentence(Train({"--resume", "1"}), kExitUsage, {"--resume is 1", "holds no unfinished job"});
+  ExpectOneSentence(Train({"--resume", "1", "--lr", "1"}), kExitUsage, {"--lr", "--resume", "--epochs"});
 }
 
 TEST_F(TrainInputTest, DataThatCannotBeTrainedOnIsTold) {
@@ -108,6 +110,8 @@ TEST_F(TrainInputTest, AModelToBeginWithMustFit) {
                                   trained + "/model.safetensors", "--out", out_, "--json"});
   EXPECT_EQ(tuned.code, kExitOk) << tuned.err;
   ExpectOneJsonObject(tuned);
+  // A finished run is not lost by accident.
+  ExpectOneSentence(Train({small, "--data", set_, "--epochs", "1"}), kExitUsage, {"finished run", "--overwrite"});
 }
 
 }  // namespace

@@ -119,7 +119,7 @@ TEST(VerificationTest, LocalWorkersVerifyEachOther) {
   EXPECT_EQ(json.value("verify", 0.0), 0.5);
   Process& alone = table.Run({"nqueens", "8", "--local-workers", "1", "--verify", "1"});
   EXPECT_EQ(alone.WaitForExit(kPatience), (Exit{.code = 2}));
-  EXPECT_TRUE(alone.WaitForLine("at least 2 workers", absl::Seconds(5))) << alone.errors();
+  EXPECT_TRUE(alone.WaitForLine("allowed is at least 2", absl::Seconds(5))) << alone.errors();
 }
 
 }  // namespace
