@@ -62,7 +62,8 @@ absl::Time Session::NextCall() const {
 }
 
 bool Session::WantsToCall() const {
-  const bool may_wait = options_.metered && !book_.draining() && !book_.HasIdleSlot();
+  // A result that was handed over takes up room until its slice is reported.
+  const bool may_wait = options_.metered && !book_.draining() && !book_.HasIdleSlot() && !book_.HasHandedOver();
   return (book_.HasNews() && !may_wait) || MonotonicNow() >= NextCall();
 }
 

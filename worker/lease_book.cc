@@ -240,6 +240,11 @@ bool LeaseBook::HasIdleSlot() const {
   return false;
 }
 
+bool LeaseBook::HasHandedOver() const {
+  return std::any_of(unacknowledged_.begin(), unacknowledged_.end(),
+                     [](const Owed& owed) { return owed.slice.is_put && owed.stage == Owed::Stage::kThere; });
+}
+
 const RoundInfo* LeaseBook::FindRound(RoundKey key) const {
   const auto it = rounds_.find(key);
   return it == rounds_.end() ? nullptr : &it->second;

@@ -90,6 +90,8 @@ class LeaseBook {
   bool draining() const { return draining_; }
   // A slot that takes leases has none.
   bool HasIdleSlot() const;
+  // Whether a slice waits to be reported whose result the coordinator has.
+  bool HasHandedOver() const;
   // Nothing held, nothing owed.
   bool IsSettled() const { return leases_.empty() && unacknowledged_.empty(); }
 

@@ -14,6 +14,10 @@
 namespace potluck {
 namespace {
 
+// Of a result: so small that the slowest link gets one through before the coordinator gives a stream up that stands
+// still.
+constexpr uint64_t kMessageBytes = 128 << 10;
+
 // One is always free for what a run waits for: only the others prefetch.
 constexpr size_t kFetchers = 3;
 constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
@@ -250,6 +254,9 @@ absl::StatusOr<std::string> Transfers::FindHere(const std::string& digest, bool 
 }
 
 absl::StatusOr<std::string> Transfers::FetchOne(const std::string& digest, bool is_bulk) {
+  if (is_bulk && options_.scratch.empty()) {
+    return absl::FailedPreconditionError("There is no scratch folder for a round's data.");
+  }
   absl::StatusOr<std::string> here = FindHere(digest, is_bulk);
   if (here.ok() || !absl::IsNotFound(here.status())) return here;
   absl::StatusOr<std::unique_ptr<PartialBlob>> blob =
@@ -415,8 +422,8 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
   request.Clear();
   Sha256Stream digest;
   absl::Status read;
-  for (uint64_t at = 0; is_going && at < result.result->size(); at += kPieceBytes) {
-    const auto size = static_cast<size_t>(std::min(kPieceBytes, result.result->size() - at));
+  for (uint64_t at = 0; is_going && at < result.result->size(); at += kMessageBytes) {
+    const auto size = static_cast<size_t>(std::min(kMessageBytes, result.result->size() - at));
     read = result.result->Read(at, size, *request.mutable_data());
     if (!read.ok()) break;
     digest.Add(request.data());

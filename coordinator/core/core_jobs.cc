@@ -246,7 +246,7 @@ void Core::DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox) {
   append.job = id;
   append.then = [this, id](Instant, Outbox& later, const std::vector<Verdict>&) {
     const Job* deleted = FindJob(id);
-    later.collect_blobs = deleted == nullptr || !deleted->blobs.empty();
+    later.collect_blobs = deleted == nullptr || !deleted->blobs.empty() || !deleted->states.empty();
     unreadable_jobs_.erase(id);
     std::erase_if(job_by_request_, [id](const auto& entry) { return entry.second == id; });
     jobs_.erase(id);

@@ -137,10 +137,12 @@ void Core::OpenVolatileRound(Instant now, Job& job, Round round, Outbox& outbox)
 
 void Core::SaveState(Instant now, Job& job, Outbox& outbox,
                      std::function<void(Instant, Outbox&, const absl::Status&)> then) {
+  std::vector<SharedBytes> parts = job.planner->State();
+  if (parts.empty()) return then(now, outbox, absl::FailedPreconditionError("the job has no state to save"));
   const uint64_t id = next_save_++;
   const RoundKey key{job.submitted.job, job.state_round};
   saves_[id] = {{key, "", EncodeContributions(Describe(job)), now.wall}, std::move(then)};
-  outbox.saves.push_back({id, key.job, key.round, job.planner->State()});
+  outbox.saves.push_back({id, key.job, key.round, std::move(parts)});
 }
 
 Outbox Core::StateWritten(Instant now, uint64_t id, const absl::StatusOr<std::string>& digest) {
@@ -205,6 +207,8 @@ void Core::SaveAtEnd(Instant now, JobEnded ended, std::optional<CallId> call, in
                 });
                 return;
               }
+              // What was saved before is not its result.
+              if (ended.outcome == JobOutcome::kDone) ended.outcome = JobOutcome::kFailed;
               absl::StrAppend(&ended.message, ended.message.empty() ? "" : "; ",
                               "the final state could not be saved: ", std::string(saved.message()));
               StoreEnd(ended, call, later);

@@ -400,7 +400,7 @@ TEST_F(VolatileTest, AStateThatCannotBeSavedStopsNothingButTheEndSaysSo) {
     now_.monotonic += absl::Seconds(5);
     Perform(core_->Tick(now_));
   }
-  EXPECT_EQ(View().state, JobState::kDone);
+  EXPECT_EQ(View().state, JobState::kFailed);  // What it came to is lost.
   EXPECT_EQ(View().message,
             "its state could not be saved and is tried again later: the disk is full; the final state could not be "
             "saved: the disk is full");
