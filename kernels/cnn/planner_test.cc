@@ -221,7 +221,7 @@ TEST_F(CnnPlannerTest, AMarkIsBelievedWhenItComesTwice) {
   }
   EXPECT_EQ(other->NextRound(0).status().message(),
             "Training diverged at step 1 (epoch 1): a loss or a gradient is not a finite number. Lower the learning "
-            "rate (it was 0.05) or let it rise slowly (warm-up); the last saved state is kept.");
+            "rate (it was 0.05) or let it rise slowly (warm-up).");
   EXPECT_TRUE(other->State().empty());
 }
 

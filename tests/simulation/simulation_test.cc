@@ -121,7 +121,8 @@ INSTANTIATE_TEST_SUITE_P(Shares, VerificationTest, testing::Values(0.1, 1.0));
 
 TEST(LiarsTest, WhereThreeDifferNobodyIsBelievedAndTheTotalIsRight) {
   uint64_t all_differed = 0;
-  for (uint64_t seed = 1; seed <= kSeeds / 20; ++seed) {
+  // It is rare: more of them until it was seen.
+  for (uint64_t seed = 1; seed <= kSeeds / 20 || (all_differed == 0 && seed <= kSeeds); ++seed) {
     const Outcome outcome = Simulate(seed, {.verify = 1, .liars = true, .lie_chance = 0.4});
     ASSERT_EQ(outcome.failure, "") << "seed " << seed;
     all_differed += outcome.all_differed;
