@@ -285,9 +285,21 @@ class Run {
   int Plan() {
     TrainFlags other = flags_.train;
     cnn::Spec synchronous = spec_, local = spec_;
+    // What suits one method does not suit the other.
+    other.batch.reset();
+    other.optimizer.clear();
+    other.schedule.clear();
+    other.nesterov = false;
+    for (std::optional<double>* each : {&other.learning_rate, &other.momentum, &other.weight_decay, &other.rho,
+                                        &other.beta1, &other.beta2, &other.epsilon, &other.warmup, &other.final_factor,
+                                        &other.gamma, &other.outer_learning_rate, &other.outer_momentum}) {
+      each->reset();
+    }
     if (flags_.train.local()) {
       other.local_steps.reset();
       other.replicas.reset();
+      other.compress.clear();
+      other.broadcast.clear();
     } else {
       other.local_steps = 16;
       other.compress = "int4";
