@@ -143,8 +143,9 @@ Round Training::OpenTraining() {
 }
 
 Round Training::OpenEvaluation() {
-  open_.emplace();
-  open_->kind = RoundKind::kEvaluation;
+  Open open;
+  open.kind = RoundKind::kEvaluation;
+  open_ = std::move(open);
   RoundPayload payload;
   payload.kind = RoundKind::kEvaluation;
   payload.samples = spec_.test.samples;
