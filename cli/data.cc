@@ -80,19 +80,31 @@ void Print(const cnn::DataPair& pair, const DataDigests& digests) {
   std::printf("%s", Table(rows).c_str());
 }
 
-int RunInspect(const Args& args) {
-  Arguments arguments("data inspect", "Reads a data set and tells what is in it.");
+// What the commands that read one folder share: its name, and --json.
+struct OneFolder {
   std::string folder;
   bool json = false;
-  arguments.Positional("DIR", {kFolderHelp, Text(&folder).read}, "the data set");
-  arguments.Switch("--json", &json, "one JSON object on standard output");
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  const absl::StatusOr<cnn::DataPair> pair = ReadData(folder);
-  if (!pair.ok()) return FailLocally(pair.status());
-  if (json) {
-    PrintJson(AsJson(*pair, DigestsOf(*pair)));
+  absl::StatusOr<cnn::DataPair> pair = absl::UnknownError("");
+
+  // The exit code if the command is over with that.
+  std::optional<int> Read(Arguments& arguments, const Args& args) {
+    arguments.Positional("DIR", {kFolderHelp, Text(&folder).read}, "the data set");
+    arguments.Switch("--json", &json, "one JSON object on standard output");
+    if (const std::optional<int> code = arguments.Read(args)) return code;
+    pair = ReadData(folder);
+    if (!pair.ok()) return FailLocally(pair.status());
+    return std::nullopt;
+  }
+};
+
+int RunInspect(const Args& args) {
+  Arguments arguments("data inspect", "Reads a data set and tells what is in it.");
+  OneFolder one;
+  if (const std::optional<int> code = one.Read(arguments, args)) return *code;
+  if (one.json) {
+    PrintJson(AsJson(*one.pair, DigestsOf(*one.pair)));
   } else {
-    Print(*pair, DigestsOf(*pair));
+    Print(*one.pair, DigestsOf(*one.pair));
   }
   return kExitOk;
 }
@@ -127,21 +139,17 @@ absl::Status Unknown(const std::string& folder, const DataDigests& digests) {
 
 int RunDataVerify(const Args& args) {
   Arguments arguments("data verify", "Whether a data set is, to the last byte, one that is known.");
-  std::string folder;
-  bool json = false;
-  arguments.Positional("DIR", {kFolderHelp, Text(&folder).read}, "the data set");
-  arguments.Switch("--json", &json, "one JSON object on standard output");
-  if (const std::optional<int> code = arguments.Read(args)) return *code;
-  const absl::StatusOr<cnn::DataPair> pair = ReadData(folder);
-  if (!pair.ok()) return FailLocally(pair.status());
-  const DataDigests digests = DigestsOf(*pair);
+  OneFolder one;
+  if (const std::optional<int> code = one.Read(arguments, args)) return *code;
+  const DataDigests digests = DigestsOf(*one.pair);
   const KnownData* known = Recognise(digests);
-  if (known == nullptr) return FailLocally(Unknown(folder, digests));
-  if (json) {
-    PrintJson(AsJson(*pair, digests));
+  if (known == nullptr) return FailLocally(Unknown(one.folder, digests));
+  if (one.json) {
+    PrintJson(AsJson(*one.pair, digests));
   } else {
-    std::printf("%s is %s: %s training and %s test images with the digests it should have\n", folder.c_str(),
-                known->title.c_str(), Count(pair->train.samples()).c_str(), Count(pair->test.samples()).c_str());
+    std::printf("%s is %s: %s training and %s test images with the digests it should have\n", one.folder.c_str(),
+                known->title.c_str(), Count(one.pair->train.samples()).c_str(),
+                Count(one.pair->test.samples()).c_str());
   }
   return kExitOk;
 }

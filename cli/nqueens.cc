@@ -4,25 +4,23 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/follow.h"
 #include "cli/job_certificate.h"
-#include "cli/local_run.h"
 #include "cli/nqueens_result.h"
 #include "cli/output.h"
 #include "cli/output_file.h"
 #include "cli/progress_display.h"
 #include "cli/signals.h"
+#include "cli/submission.h"
 #include "kernels/nqueens/payload.h"
 
 namespace potluck {
@@ -31,15 +29,10 @@ namespace {
 struct NQueensFlags {
   int n = 0;
   LocalRunFlags local;
+  JobFlags job;
   std::string algorithm = "auto";
   bool nodes = false;
-  std::string name;
   std::string certificate;
-  int priority = 0;
-  double weight = 1;
-  double verify = 0;
-  absl::Duration patience = absl::Minutes(10);
-  bool json = false;
 };
 
 void Declare(Arguments& arguments, NQueensFlags& flags) {
@@ -49,18 +42,10 @@ void Declare(Arguments& arguments, NQueensFlags& flags) {
                  "mitm, or backtracking with --nodes");
   arguments.Switch("--nodes", &flags.nodes, "count the nodes of the search tree too");
   flags.local.Declare(arguments);
-  arguments.Flag("--patience", "TIME", TimeSpan(&flags.patience),
-                 "how long a coordinator may be away while the job runs", "10min");
-  arguments.Flag("--name", "TEXT", Text(&flags.name), "the job's name, for people", "none");
-  arguments.Flag("--priority", "P", WholeNumber(&flags.priority, -1000, 1000), "jobs of a higher one go first", "0");
-  arguments.Flag("--weight", "W", RealNumber(&flags.weight, 0.001, 1000), "share of the workers among equal priorities",
-                 "1");
   arguments.Flag("--certificate", "FILE", Text(&flags.certificate),
                  "write down there what the result is made of, for `potluck verify`; compressed if it ends in .gz",
                  "nowhere");
-  arguments.Flag("--verify", "F", RealNumber(&flags.verify, 0, 1),
-                 "share of the results that a second worker computes again", "0");
-  arguments.Switch("--json", &flags.json, "one JSON object on standard output");
+  flags.job.Declare(arguments);
 }
 
 uint32_t Algorithm(const NQueensFlags& flags) {
@@ -82,22 +67,8 @@ absl::Status CheckTogether(const NQueensFlags& flags) {
 }
 
 absl::StatusOr<uint64_t> Submit(Client& client, const NQueensFlags& flags) {
-  std::random_device random;
-  v1::SubmitRequest request;
-  // Sent again after an answer that was lost, it must not make a second job.
-  request.set_request_id(absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random()));
-  request.set_workload("nqueens");
-  request.set_name(flags.name);
-  request.set_spec(nqueens::Encode(nqueens::Spec{.n = static_cast<uint32_t>(flags.n), .algorithm = Algorithm(flags)}));
-  request.set_priority(flags.priority);
-  request.set_weight(flags.weight);
-  request.set_verify(flags.verify);
-  v1::SubmitReply reply;
-  if (absl::Status status = client.Call(&v1::Jobs::StubInterface::Submit, request, &reply, /*retry=*/true);
-      !status.ok()) {
-    return status;
-  }
-  return reply.job();
+  const nqueens::Spec spec{.n = static_cast<uint32_t>(flags.n), .algorithm = Algorithm(flags)};
+  return SubmitJob(client, flags.job.Request("nqueens", nqueens::Encode(spec)));
 }
 
 int PrintResult(const v1::JobStatus& status, bool json) {
@@ -159,35 +130,20 @@ int Run(const NQueensFlags& flags) {
     interrupt.Raise(absl::CancelledError("interrupted"));
   });
   std::unique_ptr<LocalRun> run;
-  absl::StatusOr<JoinString> join;
-  if (embedded) {
-    absl::StatusOr<std::unique_ptr<LocalRun>> started = LocalRun::Start(
-        flags.local, /*state_directory=*/"", flags.verify > 0 ? 2 : 1,
-        absl::StrCat("--verify is ", flags.verify, ", and a second worker computes again what the first did"),
-        interrupt, display);
-    if (started.ok()) {
-      run = *std::move(started);
-      join = run->join_string();
-    } else {
-      join = started.status();
-    }
-  } else {
-    join = LoadJoinString(flags.local.coordinator);
-  }
-  if (!join.ok()) {
-    return embedded && !absl::IsInvalidArgument(join.status()) ? Fail(join.status()) : FailUsage(join.status());
-  }
+  const absl::StatusOr<JoinString> join =
+      OpenTable(flags.local, flags.job, /*state_directory=*/"", interrupt, display, run);
+  if (!join.ok()) return absl::IsInvalidArgument(join.status()) ? FailUsage(join.status()) : Fail(join.status());
   Client client(*join, &interrupt);
   const absl::StatusOr<uint64_t> job = Submit(client, flags);
   if (!job.ok()) return Fail(job.status());
-  const absl::StatusOr<v1::JobStatus> status = Follow(client, *job, flags.patience, interrupt, display,
+  const absl::StatusOr<v1::JobStatus> status = Follow(client, *job, flags.job.patience, interrupt, display,
                                                       /*waits_for_others=*/!embedded);
   display.Clear();
-  if (status.ok() && flags.verify > 0 && status->verify() <= 0) {
+  if (status.ok() && flags.job.verify > 0 && status->verify() <= 0) {
     display.Say("the coordinator is of an older version, which verifies nothing: no result was computed again");
   }
   if (status.ok()) {
-    const int code = PrintResult(*status, flags.json);
+    const int code = PrintResult(*status, flags.job.json);
     if (certificate == nullptr || !Outcome(*status).ok()) return code;
     // Also of a total that is not the published one: it tells who computed what.
     const int written = WriteCertificateOf(client, *job, *certificate, embedded);

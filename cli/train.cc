@@ -4,28 +4,26 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "base/blob.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/follow.h"
-#include "cli/local_run.h"
 #include "cli/model_file.h"
 #include "cli/output.h"
 #include "cli/progress_display.h"
 #include "cli/signals.h"
+#include "cli/submission.h"
 #include "cli/train_files.h"
 #include "cli/train_flags.h"
 #include "cli/train_probe.h"
+#include "cli/train_progress.h"
 #include "cli/train_result.h"
 #include "kernels/cnn/data/readers.h"
 #include "kernels/cnn/data/shards.h"
@@ -40,19 +38,14 @@ constexpr absl::Duration kSavingTime = absl::Seconds(30);
 struct Flags {
   TrainFlags train;
   LocalRunFlags local;
-  std::string data, out, init, name;
-  std::optional<uint64_t> resume;
-  uint64_t resume_number = 0;
-  int priority = 0;
-  double weight = 1;
-  double verify = 0;
-  absl::Duration patience = absl::Minutes(10);
+  JobFlags job;
+  std::string data, out, init;
+  uint64_t resume = 0;
   bool plan = false;
   bool overwrite = false;
-  bool json = false;
   Args typed;  // For the run record.
 
-  bool resumes() const { return resume_number != 0; }
+  bool resumes() const { return resume != 0; }
 };
 
 void Declare(Arguments& arguments, Flags& flags) {
@@ -70,17 +63,9 @@ void Declare(Arguments& arguments, Flags& flags) {
   arguments.Switch("--overwrite", &flags.overwrite, "a finished run in --out may be replaced");
   arguments.Flag("--init", "MODEL", Text(&flags.init), "begin with the parameters of this .safetensors file",
                  "drawn from the seed");
-  arguments.Flag("--resume", "JOB", JobNumber(&flags.resume_number),
+  arguments.Flag("--resume", "JOB", JobNumber(&flags.resume),
                  "take up again a job of --coordinator, or the one that was left in --out", "a new job");
-  arguments.Flag("--verify", "F", RealNumber(&flags.verify, 0, 1),
-                 "share of the results that a second worker computes again", "0");
-  arguments.Flag("--patience", "TIME", TimeSpan(&flags.patience),
-                 "how long a coordinator may be away while the job runs", "10min");
-  arguments.Flag("--name", "TEXT", Text(&flags.name), "the job's name, for people", "none");
-  arguments.Flag("--priority", "P", WholeNumber(&flags.priority, -1000, 1000), "jobs of a higher one go first", "0");
-  arguments.Flag("--weight", "W", RealNumber(&flags.weight, 0.001, 1000), "share of the workers among equal priorities",
-                 "1");
-  arguments.Switch("--json", &flags.json, "one JSON object on standard output");
+  flags.job.Declare(arguments);
   arguments.Epilogue("docs/training.md explains both methods, what a ModelSpec looks like and which bits are equal.");
 }
 
@@ -97,10 +82,10 @@ absl::Status CheckTogether(const Flags& flags) {
         "was left, or the coordinator that has it");
   }
   if (flags.resumes()) {
-    const std::string ignored = !flags.data.empty()   ? "--data"
-                                : !flags.name.empty() ? "--name"
-                                : flags.verify > 0    ? "--verify"
-                                                      : flags.train.FixedFlag();
+    const std::string ignored = !flags.data.empty()       ? "--data"
+                                : !flags.job.name.empty() ? "--name"
+                                : flags.job.verify > 0    ? "--verify"
+                                                          : flags.train.FixedFlag();
     if (!ignored.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat(ignored,
@@ -114,38 +99,10 @@ absl::Status CheckTogether(const Flags& flags) {
   if (!flags.resumes() && flags.data.empty()) {
     return absl::InvalidArgumentError(
         "--data is missing; allowed is a folder with a data set (`potluck data fetch mnist` and `potluck data synth` "
-        "make "
-        "one)");
+        "make one)");
   }
   return absl::OkStatus();
 }
-
-std::string RandomId() {
-  std::random_device random;
-  return absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random());
-}
-
-// Progress as ever; and once a sentence if a worker trains by the portable kernels, which are slow.
-class PortableNote final : public JobProgress {
- public:
-  explicit PortableNote(ProgressDisplay& display) : display_(display), progress_(MakeJobProgress()) {}
-  void Add(const v1::JobStatus& status, absl::Duration at) override {
-    progress_->Add(status, at);
-    for (const v1::Contribution& one : status.contributions()) {
-      if (is_said_ || !absl::StrContains(one.devices(), "+reference")) continue;
-      is_said_ = true;
-      display_.Say(absl::StrCat("worker ", one.worker(),
-                                " trains by the portable kernels, which are slow: oneDNN's plug-in ",
-                                "(libpotluck_onednn.so) does not lie beside its program, or cannot be used there"));
-    }
-  }
-  std::string Line(size_t width) const override { return progress_->Line(width); }
-
- private:
-  ProgressDisplay& display_;
-  const std::unique_ptr<JobProgress> progress_;
-  bool is_said_ = false;
-};
 
 // One run of the command.
 class Run {
@@ -167,8 +124,8 @@ class Run {
     job_ = *job;
     if (embedded()) folder_->NoteJob(job_);
     const absl::StatusOr<v1::JobStatus> status =
-        Follow(*client_, job_, flags_.patience, interrupt_, display_,
-               /*waits_for_others=*/!embedded(), std::make_unique<PortableNote>(display_));
+        Follow(*client_, job_, flags_.job.patience, interrupt_, display_,
+               /*waits_for_others=*/!embedded(), WithPortableNote(MakeJobProgress(), display_));
     display_.Clear();
     if (!status.ok()) return interrupt_.reason().ok() ? Fail(status.status()) : Leave(status.status());
     return Finish(*status);
@@ -193,7 +150,7 @@ class Run {
     if (!embedded()) return absl::OkStatus();
     if (flags_.resumes() && !folder_->HasState()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--resume is ", flags_.resume_number, ", but ", folder_->state_directory(),
+          absl::StrCat("--resume is ", flags_.resume, ", but ", folder_->state_directory(),
                        " holds no unfinished job; allowed is the --out of one that was interrupted"));
     }
     if (!flags_.resumes() && folder_->HasState()) {
@@ -253,18 +210,8 @@ class Run {
   }
 
   absl::Status ConnectToCoordinator() {
-    absl::StatusOr<JoinString> join;
-    if (embedded()) {
-      absl::StatusOr<std::unique_ptr<LocalRun>> started = LocalRun::Start(
-          flags_.local, folder_ ? folder_->state_directory() : "", flags_.verify > 0 ? 2 : 1,
-          absl::StrCat("--verify is ", flags_.verify, ", and a second worker computes again what the first did"),
-          interrupt_, display_);
-      if (!started.ok()) return started.status();
-      local_ = *std::move(started);
-      join = local_->join_string();
-    } else {
-      join = LoadJoinString(flags_.local.coordinator);
-    }
+    const absl::StatusOr<JoinString> join =
+        OpenTable(flags_.local, flags_.job, folder_ ? folder_->state_directory() : "", interrupt_, display_, local_);
     if (!join.ok()) return join.status();
     join_ = *join;
     client_ = std::make_unique<Client>(join_, &interrupt_);
@@ -283,28 +230,8 @@ class Run {
 
   // The job as it was asked for by one method; by the other as it would be with that one's defaults.
   int Plan() {
-    TrainFlags other = flags_.train;
     cnn::Spec synchronous = spec_, local = spec_;
-    // What suits one method does not suit the other.
-    other.batch.reset();
-    other.optimizer.clear();
-    other.schedule.clear();
-    other.nesterov = false;
-    for (std::optional<double>* each : {&other.learning_rate, &other.momentum, &other.weight_decay, &other.rho,
-                                        &other.beta1, &other.beta2, &other.epsilon, &other.warmup, &other.final_factor,
-                                        &other.gamma, &other.outer_learning_rate, &other.outer_momentum}) {
-      each->reset();
-    }
-    if (flags_.train.local()) {
-      other.local_steps.reset();
-      other.replicas.reset();
-      other.compress.clear();
-      other.broadcast.clear();
-    } else {
-      other.local_steps = 16;
-      other.compress = "int4";
-    }
-    absl::StatusOr<cnn::Spec> made = MakeSpec(other);
+    absl::StatusOr<cnn::Spec> made = MakeSpec(OtherMethod(flags_.train));
     if (!made.ok()) return FailUsage(made.status());
     made->train = spec_.train;
     made->test = spec_.test;
@@ -312,7 +239,10 @@ class Run {
     const auto submit = [this](const cnn::Spec& spec,
                                const std::vector<std::string>& blobs) -> absl::StatusOr<uint64_t> {
       if (absl::Status put = Put(blobs); !put.ok()) return put;
-      return Submit(spec, "plan", flags_.priority, flags_.weight, 0);
+      JobFlags job = flags_.job;
+      job.name = "plan";
+      job.verify = 0;
+      return Submit(spec, job);
     };
     Client remover(join_);  // Calls of the other one end with Ctrl-C.
     const absl::StatusOr<PlanInput> input =
@@ -320,7 +250,7 @@ class Run {
     display_.Clear();
     if (!input.ok()) return Fail(Interrupted(input.status()));
     const std::vector<PlanRow> rows = Predict(*input);
-    if (flags_.json) {
+    if (flags_.job.json) {
       PrintJson(PlanJson(*input, rows));
     } else {
       std::fputs(PlanText(*input, rows).c_str(), stdout);
@@ -331,31 +261,18 @@ class Run {
   absl::StatusOr<uint64_t> SubmitNew() {
     if (absl::Status put = Put(blobs_); !put.ok()) return put;
     blobs_.clear();
-    return Submit(spec_, flags_.name, flags_.priority, flags_.weight, flags_.verify);
+    return Submit(spec_, flags_.job);
   }
 
-  absl::StatusOr<uint64_t> Submit(const cnn::Spec& spec, const std::string& name, int priority, double weight,
-                                  double verify) {
-    v1::SubmitRequest request;
-    request.set_request_id(RandomId());  // Sent again after an answer that was lost, it must not make a second job.
-    request.set_workload("cnn");
-    request.set_name(name);
-    request.set_spec(cnn::Encode(spec));
-    request.set_priority(priority);
-    request.set_weight(weight);
-    request.set_verify(verify);
+  absl::StatusOr<uint64_t> Submit(const cnn::Spec& spec, const JobFlags& job) {
+    v1::SubmitRequest request = job.Request("cnn", cnn::Encode(spec));
     for (const cnn::DataSpec* data : {&spec.train, &spec.test}) {
       for (const std::string& shard : data->shards) request.add_blobs(shard);
     }
     for (const std::string* blob : {&spec.initial_parameters, &spec.initial_state}) {
       if (!blob->empty()) request.add_blobs(*blob);
     }
-    v1::SubmitReply reply;
-    if (absl::Status status = client_->Call(&v1::Jobs::StubInterface::Submit, request, &reply, /*retry=*/true);
-        !status.ok()) {
-      return status;
-    }
-    return reply.job();
+    return SubmitJob(*client_, std::move(request));
   }
 
   // A job that still runs is followed; of one that has ended, its last state begins a new one.
@@ -370,10 +287,10 @@ class Run {
     for (const v1::JobStatus& job : jobs.jobs()) {
       if (job.workload() != "cnn") continue;
       absl::StrAppend(&known, known.empty() ? "" : ", ", job.job());
-      if (job.job() == flags_.resume_number) found = &job;
+      if (job.job() == flags_.resume) found = &job;
     }
     if (found == nullptr) {
-      return absl::NotFoundError(absl::StrCat("--resume is ", flags_.resume_number,
+      return absl::NotFoundError(absl::StrCat("--resume is ", flags_.resume,
                                               "; allowed is a training job that is there",
                                               known.empty() ? " (there is none)" : absl::StrCat(": ", known)));
     }
@@ -393,13 +310,18 @@ class Run {
     Result<cnn::Spec> spec = cnn::DecodeSpec(found->spec());
     if (!spec.ok()) return absl::InternalError(spec.status().message());
     const cnn::Spec before = *spec;
-    if (absl::Status changed = ChangeLimits(flags_.train, *spec); !changed.ok()) return changed;
+    ChangeLimits(flags_.train, *spec);
     // Done, and nothing more is asked for: its files are what is wanted.
     if (found->state() == v1::JobStatus::DONE && *spec == before) return found->job();
     spec->initial_parameters.clear();
     spec->initial_state = found->saved_state();
     display_.Say(absl::StrCat("job ", found->job(), " has ended; a new one goes on from its last state"));
-    return Submit(*spec, found->name(), found->priority(), found->weight(), found->verify());
+    JobFlags job;
+    job.name = found->name();
+    job.priority = found->priority();
+    job.weight = found->weight();
+    job.verify = found->verify();
+    return Submit(*spec, job);
   }
 
   // Ends what runs on this machine and takes its state away: there is nothing to go on from.
@@ -423,15 +345,13 @@ class Run {
                        " --coordinator ... --out ", folder_->path(),
                        "` follows it and fetches the model, `potluck jobs cancel ", job_, "` ends it")));
     }
-    {
-      Client client(join_);  // The other one's calls are over.
-      v1::JobRef request;
-      request.set_job(job_);
-      v1::Empty reply;
-      display_.Show("saving the state");
-      client.Call(&v1::Jobs::StubInterface::Cancel, request, &reply, false, kSavingTime).IgnoreError();
-      display_.Clear();
-    }
+    Client client(join_);  // The other one's calls are over.
+    v1::JobRef request;
+    request.set_job(job_);
+    v1::Empty reply;
+    display_.Show("saving the state");
+    client.Call(&v1::Jobs::StubInterface::Cancel, request, &reply, false, kSavingTime).IgnoreError();
+    display_.Clear();
     if (!absl::IsCancelled(reason)) return Fail(reason);
     return Fail(absl::CancelledError(
         absl::StrCat("interrupted; to go on: potluck train --resume ", job_, " --out ", folder_->path())));
@@ -468,7 +388,7 @@ class Run {
   }
 
   void Print(const TrainResult& result, const TrainFolder::Written& written) const {
-    if (flags_.json) {
+    if (flags_.job.json) {
       nlohmann::ordered_json json = ResultJson(result);
       json["model_sha256"] = written.model_sha256;
       json["files"] = written.files;
@@ -477,8 +397,9 @@ class Run {
     }
     std::fputs(ResultText(result).c_str(), stdout);
     if (!written.files.empty()) {
-      std::printf("\n%s holds model.safetensors (SHA-256 %.16s...), model.onnx, metrics and the run record\n",
-                  Printable(folder_->path()).c_str(), written.model_sha256.c_str());
+      std::printf("\n%s holds model.safetensors (SHA-256 %.16s...)%s, metrics and the run record\n",
+                  Printable(folder_->path()).c_str(), written.model_sha256.c_str(),
+                  written.note.empty() ? ", model.onnx" : "");
     }
   }
 

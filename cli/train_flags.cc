@@ -273,16 +273,34 @@ absl::StatusOr<cnn::Spec> MakeSpec(const TrainFlags& flags) {
                                                     : spec.local.upload;
   }
   spec.epochs = 12;
-  if (absl::Status limits = ChangeLimits(flags, spec); !limits.ok()) return limits;
+  ChangeLimits(flags, spec);
   return spec;
 }
 
-absl::Status ChangeLimits(const TrainFlags& flags, cnn::Spec& spec) {
+void ChangeLimits(const TrainFlags& flags, cnn::Spec& spec) {
   if (flags.epochs) spec.epochs = static_cast<uint32_t>(*flags.epochs);
   if (flags.max_steps) spec.max_steps = static_cast<uint64_t>(*flags.max_steps);
   if (flags.target_accuracy) spec.target_accuracy = *flags.target_accuracy;
   if (flags.time_limit) spec.time_limit_seconds = absl::ToDoubleSeconds(*flags.time_limit);
-  return absl::OkStatus();
+}
+
+TrainFlags OtherMethod(const TrainFlags& flags) {
+  TrainFlags other;
+  other.model = flags.model;
+  other.epochs = flags.epochs;
+  other.seed = flags.seed;
+  other.shift = flags.shift;
+  other.micro_shard = flags.micro_shard;
+  other.precision = flags.precision;
+  other.numerics = flags.numerics;
+  other.max_steps = flags.max_steps;
+  other.target_accuracy = flags.target_accuracy;
+  other.time_limit = flags.time_limit;
+  if (!flags.local()) {
+    other.local_steps = 16;
+    other.compress = "int4";
+  }
+  return other;
 }
 
 }  // namespace potluck

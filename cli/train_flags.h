@@ -50,6 +50,8 @@ std::string ModelSpecText(const cnn::ModelSpec& model);
 // A specification without data: `spec.train` and `spec.test` are the caller's to fill in.
 absl::StatusOr<cnn::Spec> MakeSpec(const TrainFlags& flags);
 // Of a job that is taken up again, what the flags say otherwise: epochs and limits.
-absl::Status ChangeLimits(const TrainFlags& flags, cnn::Spec& spec);
+void ChangeLimits(const TrainFlags& flags, cnn::Spec& spec);
+// The other method's flags with its own defaults, for what does not depend on the method: a plan compares both.
+TrainFlags OtherMethod(const TrainFlags& flags);
 
 }  // namespace potluck

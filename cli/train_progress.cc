@@ -1,7 +1,9 @@
 #include "cli/train_progress.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/output.h"
@@ -14,6 +16,29 @@ constexpr absl::Duration kRateWindow = absl::Seconds(10);
 constexpr size_t kMostNamedWorkers = 4;
 
 std::string Bytes(double bytes) { return absl::StrCat(Metric(bytes), "B"); }
+
+class PortableNote final : public JobProgress {
+ public:
+  PortableNote(std::unique_ptr<JobProgress> progress, ProgressDisplay& display)
+      : display_(display), progress_(std::move(progress)) {}
+
+  void Add(const v1::JobStatus& status, absl::Duration at) override {
+    progress_->Add(status, at);
+    for (const v1::Contribution& one : status.contributions()) {
+      if (is_said_ || !absl::StrContains(one.devices(), "+reference")) continue;
+      is_said_ = true;
+      display_.Say(
+          absl::StrCat("worker ", one.worker(), " trains by the portable kernels, which are slow: oneDNN's ",
+                       "plug-in (libpotluck_onednn.so) does not lie beside its program, or cannot be used there"));
+    }
+  }
+  std::string Line(size_t width) const override { return progress_->Line(width); }
+
+ private:
+  ProgressDisplay& display_;
+  const std::unique_ptr<JobProgress> progress_;
+  bool is_said_ = false;
+};
 
 }  // namespace
 
@@ -98,6 +123,10 @@ std::string TrainProgress::Line(size_t width) const {
     absl::StrAppend(&line, ", ", part);
   }
   return line;
+}
+
+std::unique_ptr<JobProgress> WithPortableNote(std::unique_ptr<JobProgress> progress, ProgressDisplay& display) {
+  return std::make_unique<PortableNote>(std::move(progress), display);
 }
 
 }  // namespace potluck

@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/job_progress.h"
 #include "cli/progress.h"
+#include "cli/progress_display.h"
 #include "kernels/cnn/payload.h"
 
 namespace potluck {
@@ -41,5 +43,8 @@ class TrainProgress final : public JobProgress {
   uint32_t workers_ = 0;
   bool paused_ = false;
 };
+
+// The same progress; and once a sentence if a worker trains by the portable kernels, which are slow.
+std::unique_ptr<JobProgress> WithPortableNote(std::unique_ptr<JobProgress> progress, ProgressDisplay& display);
 
 }  // namespace potluck

@@ -153,7 +153,7 @@ Outbox Core::StateWritten(Instant now, uint64_t id, const absl::StatusOr<std::st
   const JobId job_id = save.fact.key.job;
   Job* job = FindJob(job_id);
   if (job == nullptr) return outbox;
-  const auto failed = [this, job_id, then = save.then](Instant when, Outbox& later, const absl::Status& status) {
+  const auto failed = [job_id, then = save.then](Instant when, Outbox& later, const absl::Status& status) {
     later.log.push_back(
         absl::StrCat("the state of job ", ToString(job_id), " could not be saved: ", std::string(status.message())));
     then(when, later, status);

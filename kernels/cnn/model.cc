@@ -258,19 +258,45 @@ class Builder {
 
 Result<Model> MakeModel(const ModelSpec& spec) { return Builder(spec).Build(); }
 
+Layer ConvLayer(uint32_t filters, uint32_t kernel, uint32_t stride, uint32_t padding, bool relu) {
+  Layer layer{.kind = LayerKind::kConv, .name = ""};
+  layer.units = filters;
+  layer.kernel = kernel;
+  layer.stride = stride;
+  layer.padding = padding;
+  layer.relu = relu;
+  return layer;
+}
+
+Layer PoolLayer(uint32_t size, uint32_t stride) {
+  Layer layer{.kind = LayerKind::kMaxPool, .name = ""};
+  layer.kernel = size;
+  layer.stride = stride;
+  return layer;
+}
+
+Layer DropoutLayer(double rate) {
+  Layer layer{.kind = LayerKind::kDropout, .name = ""};
+  layer.rate = rate;
+  return layer;
+}
+
+Layer FlattenLayer() { return {.kind = LayerKind::kFlatten, .name = ""}; }
+
+Layer DenseLayer(uint32_t units, bool relu) {
+  Layer layer{.kind = LayerKind::kDense, .name = ""};
+  layer.units = units;
+  layer.relu = relu;
+  return layer;
+}
+
 ModelSpec MnistCnn() {
-  ModelSpec spec;
-  spec.name = "mnist-cnn";
-  spec.input = {1, 28, 28};
-  spec.layers = {
-      {.kind = LayerKind::kConv, .name = "conv1", .units = 32, .kernel = 3, .stride = 1, .relu = true},
-      {.kind = LayerKind::kConv, .name = "conv2", .units = 64, .kernel = 3, .stride = 1, .relu = true},
-      {.kind = LayerKind::kMaxPool, .name = "", .kernel = 2, .stride = 2},
-      {.kind = LayerKind::kDropout, .name = "", .rate = 0.5},
-      {.kind = LayerKind::kFlatten, .name = ""},
-      {.kind = LayerKind::kDense, .name = "fc1", .units = 128, .relu = true},
-      {.kind = LayerKind::kDense, .name = "fc2", .units = 10},
-  };
+  ModelSpec spec{"mnist-cnn",
+                 {1, 28, 28},
+                 {ConvLayer(32, 3), ConvLayer(64, 3), PoolLayer(2, 2), DropoutLayer(0.5), FlattenLayer(),
+                  DenseLayer(128, true), DenseLayer(10)}};
+  const char* const names[] = {"conv1", "conv2", "", "", "", "fc1", "fc2"};
+  for (size_t i = 0; i < spec.layers.size(); ++i) spec.layers[i].name = names[i];
   return spec;
 }
 

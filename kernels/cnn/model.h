@@ -36,6 +36,13 @@ struct Layer {
   friend bool operator==(const Layer&, const Layer&) = default;
 };
 
+// Layers by their kind. A stride of 0 is the window's side when pooling, else 1.
+Layer ConvLayer(uint32_t filters, uint32_t kernel, uint32_t stride = 1, uint32_t padding = 0, bool relu = true);
+Layer PoolLayer(uint32_t size, uint32_t stride = 0);
+Layer DropoutLayer(double rate);
+Layer FlattenLayer();
+Layer DenseLayer(uint32_t units, bool relu = false);
+
 struct ModelSpec {
   std::string name;
   Shape input;

@@ -14,23 +14,7 @@ namespace {
 
 // A convolution, a pool and two dense layers; no dropout.
 ModelSpec TinyNetwork() {
-  ModelSpec spec;
-  spec.name = "self-test";
-  spec.input = {1, 8, 8};
-  Layer conv, pool, flatten, hidden, last;
-  conv.kind = LayerKind::kConv;
-  conv.units = 4;
-  conv.kernel = 3;
-  conv.relu = true;
-  pool.kind = LayerKind::kMaxPool;
-  pool.kernel = 2;
-  flatten.kind = LayerKind::kFlatten;
-  hidden.kind = last.kind = LayerKind::kDense;
-  hidden.units = 8;
-  hidden.relu = true;
-  last.units = 3;
-  spec.layers = {conv, pool, flatten, hidden, last};
-  return spec;
+  return {"self-test", {1, 8, 8}, {ConvLayer(4, 3), PoolLayer(2), FlattenLayer(), DenseLayer(8, true), DenseLayer(3)}};
 }
 
 struct Answers {

@@ -73,25 +73,9 @@ Result<std::string> TestBlobs::Fetch(const std::string& digest) {
 }
 
 ModelSpec TinyModel() {
-  ModelSpec spec;
-  spec.name = "tiny";
-  spec.input = {1, 8, 8};
-  Layer conv{}, pool{}, dropout{}, flatten{}, hidden{}, last{};
-  conv.kind = LayerKind::kConv;
-  conv.units = 4;
-  conv.kernel = 3;
-  conv.relu = true;
-  pool.kind = LayerKind::kMaxPool;
-  pool.kernel = 2;
-  dropout.kind = LayerKind::kDropout;
-  dropout.rate = 0.25;
-  flatten.kind = LayerKind::kFlatten;
-  hidden.kind = last.kind = LayerKind::kDense;
-  hidden.units = 12;
-  hidden.relu = true;
-  last.units = 3;
-  spec.layers = {conv, pool, dropout, flatten, hidden, last};
-  return spec;
+  return {"tiny",
+          {1, 8, 8},
+          {ConvLayer(4, 3), PoolLayer(2), DropoutLayer(0.25), FlattenLayer(), DenseLayer(12, true), DenseLayer(3)}};
 }
 
 // A bright bar whose place tells the class, and noise.

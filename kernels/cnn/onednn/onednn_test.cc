@@ -23,38 +23,6 @@ constexpr char kPlugin[] = POTLUCK_ONEDNN_PLUGIN;
 constexpr char kPlugin[] = "";
 #endif
 
-Layer Conv(uint32_t filters, uint32_t kernel, uint32_t stride, uint32_t padding, bool relu) {
-  return {.kind = LayerKind::kConv,
-          .name = "",
-          .units = filters,
-          .kernel = kernel,
-          .stride = stride,
-          .padding = padding,
-          .rate = 0,
-          .relu = relu};
-}
-Layer Pool(uint32_t size, uint32_t stride) {
-  return {.kind = LayerKind::kMaxPool, .name = "", .units = 0, .kernel = size, .stride = stride};
-}
-Layer Dropout(double rate) {
-  Layer layer;
-  layer.kind = LayerKind::kDropout;
-  layer.rate = rate;
-  return layer;
-}
-Layer Flatten() {
-  Layer layer;
-  layer.kind = LayerKind::kFlatten;
-  return layer;
-}
-Layer Dense(uint32_t units, bool relu) {
-  Layer layer;
-  layer.kind = LayerKind::kDense;
-  layer.units = units;
-  layer.relu = relu;
-  return layer;
-}
-
 struct Case {
   const char* name;
   ModelSpec spec;
@@ -66,22 +34,29 @@ std::vector<Case> Cases() {
   return {
       {"paper", MnistCnn()},
       {"smooth",
-       {"smooth", {3, 13, 11}, {Conv(16, 3, 1, 0, false), Conv(32, 3, 1, 1, false), Flatten(), Dense(10, false)}},
+       {"smooth",
+        {3, 13, 11},
+        {ConvLayer(16, 3, 1, 0, false), ConvLayer(32, 3, 1, 1, false), FlattenLayer(), DenseLayer(10, false)}},
        false},
       {"padded pool",
        {"padded-pool",
         {3, 14, 18},
-        {Conv(32, 3, 1, 1, true), Conv(16, 3, 1, 1, true), Pool(2, 2), Conv(48, 3, 1, 0, true), Pool(2, 2),
-         Dropout(0.25), Flatten(), Dense(24, true), Dropout(0.5), Dense(7, false)}}},
+        {ConvLayer(32, 3, 1, 1, true), ConvLayer(16, 3, 1, 1, true), PoolLayer(2, 2), ConvLayer(48, 3, 1, 0, true),
+         PoolLayer(2, 2), DropoutLayer(0.25), FlattenLayer(), DenseLayer(24, true), DropoutLayer(0.5),
+         DenseLayer(7, false)}}},
       {"other windows",
        {"other-windows",
         {1, 23, 20},
-        {Conv(20, 5, 2, 2, true), Pool(3, 2), Conv(16, 1, 1, 0, true), Dropout(0.1), Conv(32, 3, 1, 2, true),
-         Conv(16, 3, 2, 1, false), Flatten(), Dense(3, false)}}},
+        {ConvLayer(20, 5, 2, 2, true), PoolLayer(3, 2), ConvLayer(16, 1, 1, 0, true), DropoutLayer(0.1),
+         ConvLayer(32, 3, 1, 2, true), ConvLayer(16, 3, 2, 1, false), FlattenLayer(), DenseLayer(3, false)}}},
       {"odd pool",
-       {"odd-pool", {16, 9, 9}, {Pool(2, 1), Conv(16, 3, 1, 0, false), Pool(2, 2), Flatten(), Dense(5, false)}}},
-      {"dense only", {"dense-only", {1, 9, 7}, {Dropout(0.2), Flatten(), Dense(50, false), Dense(12, false)}}, false},
-      {"one layer", {"one-layer", {2, 3, 3}, {Flatten(), Dense(2, false)}}, false},
+       {"odd-pool",
+        {16, 9, 9},
+        {PoolLayer(2, 1), ConvLayer(16, 3, 1, 0, false), PoolLayer(2, 2), FlattenLayer(), DenseLayer(5, false)}}},
+      {"dense only",
+       {"dense-only", {1, 9, 7}, {DropoutLayer(0.2), FlattenLayer(), DenseLayer(50, false), DenseLayer(12, false)}},
+       false},
+      {"one layer", {"one-layer", {2, 3, 3}, {FlattenLayer(), DenseLayer(2, false)}}, false},
   };
 }
 

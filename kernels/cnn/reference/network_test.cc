@@ -13,24 +13,6 @@
 namespace potluck::cnn::reference {
 namespace {
 
-Layer Conv(uint32_t filters, uint32_t kernel, uint32_t stride = 1, uint32_t padding = 0, bool relu = true) {
-  return {.kind = LayerKind::kConv,
-          .name = "",
-          .units = filters,
-          .kernel = kernel,
-          .stride = stride,
-          .padding = padding,
-          .relu = relu};
-}
-Layer Pool(uint32_t size, uint32_t stride = 0) {
-  return {.kind = LayerKind::kMaxPool, .name = "", .kernel = size, .stride = stride};
-}
-Layer Drop(double rate) { return {.kind = LayerKind::kDropout, .name = "", .rate = rate}; }
-Layer Flatten() { return {.kind = LayerKind::kFlatten, .name = ""}; }
-Layer Dense(uint32_t units, bool relu = false) {
-  return {.kind = LayerKind::kDense, .name = "", .units = units, .relu = relu};
-}
-
 Model MakeNetwork(const Shape& input, std::vector<Layer> layers) {
   const auto model = MakeModel({"test", input, std::move(layers)});
   EXPECT_TRUE(model.ok()) << model.status().message();
@@ -40,22 +22,26 @@ Model MakeNetwork(const Shape& input, std::vector<Layer> layers) {
 // Small networks: each kind of layer, strides, paddings, odd sides, overlapping windows, dropout everywhere.
 std::vector<std::pair<std::string, Model>> Networks() {
   return {
-      {"dense", MakeNetwork({1, 3, 3}, {Flatten(), Dense(4)})},
-      {"two dense", MakeNetwork({2, 2, 3}, {Flatten(), Dense(5, true), Dense(3)})},
-      {"conv", MakeNetwork({1, 5, 6}, {Conv(3, 3), Flatten(), Dense(3)})},
-      {"conv without relu", MakeNetwork({2, 5, 4}, {Conv(2, 2, 1, 0, false), Flatten(), Dense(2)})},
-      {"two convs", MakeNetwork({2, 7, 5}, {Conv(3, 3, 1, 1), Conv(4, 2), Flatten(), Dense(3)})},
-      {"strides", MakeNetwork({1, 9, 8}, {Conv(3, 3, 2, 1), Conv(2, 3, 3, 2), Flatten(), Dense(3)})},
-      {"one by one", MakeNetwork({3, 4, 4}, {Conv(5, 1), Conv(2, 1, 2), Flatten(), Dense(4)})},
-      {"pool", MakeNetwork({1, 6, 6}, {Conv(2, 3), Pool(2), Flatten(), Dense(3)})},
-      {"pool that does not divide", MakeNetwork({1, 8, 7}, {Conv(2, 2), Pool(3, 2), Flatten(), Dense(3)})},
-      {"overlapping pools",
-       MakeNetwork({2, 7, 7}, {Conv(3, 2), Pool(3, 1), Conv(2, 2), Pool(2, 1), Flatten(), Dense(2)})},
-      {"pool first", MakeNetwork({2, 6, 6}, {Pool(2), Conv(3, 2), Flatten(), Dense(3)})},
-      {"dropout everywhere", MakeNetwork({1, 6, 6}, {Drop(0.2), Conv(3, 3), Drop(0.5), Pool(2), Drop(0.3), Flatten(),
-                                                     Drop(0.1), Dense(6, true), Drop(0.5), Dense(3)})},
+      {"dense", MakeNetwork({1, 3, 3}, {FlattenLayer(), DenseLayer(4)})},
+      {"two dense", MakeNetwork({2, 2, 3}, {FlattenLayer(), DenseLayer(5, true), DenseLayer(3)})},
+      {"conv", MakeNetwork({1, 5, 6}, {ConvLayer(3, 3), FlattenLayer(), DenseLayer(3)})},
+      {"conv without relu", MakeNetwork({2, 5, 4}, {ConvLayer(2, 2, 1, 0, false), FlattenLayer(), DenseLayer(2)})},
+      {"two convs", MakeNetwork({2, 7, 5}, {ConvLayer(3, 3, 1, 1), ConvLayer(4, 2), FlattenLayer(), DenseLayer(3)})},
+      {"strides",
+       MakeNetwork({1, 9, 8}, {ConvLayer(3, 3, 2, 1), ConvLayer(2, 3, 3, 2), FlattenLayer(), DenseLayer(3)})},
+      {"one by one", MakeNetwork({3, 4, 4}, {ConvLayer(5, 1), ConvLayer(2, 1, 2), FlattenLayer(), DenseLayer(4)})},
+      {"pool", MakeNetwork({1, 6, 6}, {ConvLayer(2, 3), PoolLayer(2), FlattenLayer(), DenseLayer(3)})},
+      {"pool that does not divide",
+       MakeNetwork({1, 8, 7}, {ConvLayer(2, 2), PoolLayer(3, 2), FlattenLayer(), DenseLayer(3)})},
+      {"overlapping pools", MakeNetwork({2, 7, 7}, {ConvLayer(3, 2), PoolLayer(3, 1), ConvLayer(2, 2), PoolLayer(2, 1),
+                                                    FlattenLayer(), DenseLayer(2)})},
+      {"pool first", MakeNetwork({2, 6, 6}, {PoolLayer(2), ConvLayer(3, 2), FlattenLayer(), DenseLayer(3)})},
+      {"dropout everywhere", MakeNetwork({1, 6, 6}, {DropoutLayer(0.2), ConvLayer(3, 3), DropoutLayer(0.5),
+                                                     PoolLayer(2), DropoutLayer(0.3), FlattenLayer(), DropoutLayer(0.1),
+                                                     DenseLayer(6, true), DropoutLayer(0.5), DenseLayer(3)})},
       {"the paper's in small",
-       MakeNetwork({1, 10, 10}, {Conv(3, 3), Conv(4, 3), Pool(2), Drop(0.5), Flatten(), Dense(7, true), Dense(4)})},
+       MakeNetwork({1, 10, 10}, {ConvLayer(3, 3), ConvLayer(4, 3), PoolLayer(2), DropoutLayer(0.5), FlattenLayer(),
+                                 DenseLayer(7, true), DenseLayer(4)})},
   };
 }
 
@@ -161,7 +147,7 @@ TEST(NetworkTest, FloatsAgreeWithDoublesOnEveryCodePath) {
 
 // conv 2x2 (one filter), flatten, dense with two units, on pixels 255, 0, 51, 102: worked by hand.
 TEST(NetworkTest, AWorkedExampleComesOutRight) {
-  const Model model = MakeNetwork({1, 2, 2}, {Conv(1, 2), Flatten(), Dense(2)});
+  const Model model = MakeNetwork({1, 2, 2}, {ConvLayer(1, 2), FlattenLayer(), DenseLayer(2)});
   const std::vector<double> parameters = {1, 2, 3, 4, 0.5, /* dense */ 1, 0.5, /* biases */ 0, 1};
   const std::vector<uint8_t> pixels = {255, 0, 51, 102};
   const std::vector<uint16_t> labels = {1};
@@ -197,8 +183,8 @@ TEST(NetworkTest, AShardsGradientIsTheSumOfItsSamples) {
 }
 
 TEST(NetworkTest, ForwardHasNoDropoutAndGivesLogits) {
-  const Model with = MakeNetwork({1, 4, 4}, {Conv(2, 3), Drop(0.5), Flatten(), Dense(3)});
-  const Model without = MakeNetwork({1, 4, 4}, {Conv(2, 3), Flatten(), Dense(3)});
+  const Model with = MakeNetwork({1, 4, 4}, {ConvLayer(2, 3), DropoutLayer(0.5), FlattenLayer(), DenseLayer(3)});
+  const Model without = MakeNetwork({1, 4, 4}, {ConvLayer(2, 3), FlattenLayer(), DenseLayer(3)});
   const auto parameters = SomeParameters<float>(with);
   const Samples samples(with, 4);
   std::vector<float> logits[2] = {std::vector<float>(12), std::vector<float>(12)};
@@ -259,7 +245,7 @@ TEST(NetworkTest, NothingIsLeftOverFromTheLastShard) {
 }
 
 TEST(ReferenceBackendTest, WhatIsNotFiniteFailsWithASentence) {
-  const Model model = MakeNetwork({1, 4, 4}, {Conv(2, 3), Flatten(), Dense(3)});
+  const Model model = MakeNetwork({1, 4, 4}, {ConvLayer(2, 3), FlattenLayer(), DenseLayer(3)});
   const auto backend = MakeReferenceBackend(model);
   ASSERT_TRUE(backend.ok());
   EXPECT_EQ((*backend)->numerics_class(), "reference/1/fp32");
@@ -285,7 +271,7 @@ TEST(ReferenceBackendTest, WhatIsNotFiniteFailsWithASentence) {
 
 TEST(ReferenceBackendTest, AGradientThatIsNotFiniteFailsWithASentence) {
   // All activations are 0, so that the loss is finite; the weights behind them send huge errors back.
-  const Model model = MakeNetwork({1, 4, 4}, {Conv(2, 3, 1, 0, false), Flatten(), Dense(3)});
+  const Model model = MakeNetwork({1, 4, 4}, {ConvLayer(2, 3, 1, 0, false), FlattenLayer(), DenseLayer(3)});
   std::vector<float> parameters(model.parameter_count, 0.0f);
   std::fill_n(parameters.begin() + 20, 8, 3e38f);
   std::fill_n(parameters.begin() + 28, 8, -3e38f);
@@ -301,7 +287,7 @@ TEST(ReferenceBackendTest, AGradientThatIsNotFiniteFailsWithASentence) {
 }
 
 TEST(ReferenceBackendTest, WrongSizesFailWithASentence) {
-  const Model model = MakeNetwork({1, 4, 4}, {Conv(2, 3), Flatten(), Dense(3)});
+  const Model model = MakeNetwork({1, 4, 4}, {ConvLayer(2, 3), FlattenLayer(), DenseLayer(3)});
   const auto backend = MakeReferenceBackend(model);
   const auto parameters = SomeParameters<float>(model);
   EXPECT_EQ((*backend)->native_size(), model.parameter_count);
