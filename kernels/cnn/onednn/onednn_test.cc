@@ -76,11 +76,11 @@ std::vector<Case> LayersAlone() {
       with("dropout", {2, 6, 5}, {FlattenLayer(), DenseLayer(48, true), DropoutLayer(0.5)}),
       with("conv of 1 channel", {1, 14, 10}, {ConvLayer(32, 3)}),
       with("conv 1x1", {3, 6, 7}, {ConvLayer(16, 1)}),
-      with("conv 3x3", {32, 8, 7}, {ConvLayer(16, 3)}),
+      with("conv 3x3", {32, 6, 5}, {ConvLayer(16, 3)}),
       with("conv 3x3, padded", {16, 5, 4}, {ConvLayer(32, 3, 1, 1)}),
       with("conv 5x5, stride 2", {3, 11, 9}, {ConvLayer(16, 5, 2, 2)}),
       with("conv without ReLU", {16, 6, 6}, {ConvLayer(16, 3, 1, 0, false)}),
-      with("conv after conv", {1, 9, 8}, {ConvLayer(16, 3), ConvLayer(32, 3)}),
+      with("conv after conv", {1, 8, 7}, {ConvLayer(16, 3), ConvLayer(16, 3)}),
       with("pool 2", {1, 12, 10}, {ConvLayer(16, 1), PoolLayer(2)}),
       with("pool 3, stride 2", {2, 13, 11}, {ConvLayer(16, 1), PoolLayer(3, 2)}),
       with("pool 2 and dropout", {1, 12, 10}, {ConvLayer(16, 1), PoolLayer(2), DropoutLayer(0.5)}),
@@ -296,14 +296,7 @@ TEST_F(OnednnTest, Bf16AgreesWithTheReference) { ExpectAgreement(Precision::kBf1
 
 TEST_F(OnednnTest, EachLayerAgreesWithTheReference) { ExpectLayersAgree(LayersAlone(), Precision::kFp32, ""); }
 TEST_F(OnednnTest, Avx2EachLayerAgreesWithTheReference) { ExpectLayersAgree(LayersAlone(), Precision::kFp32, "avx2"); }
-TEST_F(OnednnTest, Bf16EachLayerAgreesWithTheReference) {
-  std::vector<Case> cases = LayersAlone();
-  // Its convolutions are exact here, so that pooling finds the same of several equal values.
-  ModelSpec paper = MnistCnn();
-  paper.input = {1, 12, 12};
-  cases.push_back({"paper", paper, false});
-  ExpectLayersAgree(cases, Precision::kBf16, "");
-}
+TEST_F(OnednnTest, Bf16EachLayerAgreesWithTheReference) { ExpectLayersAgree(LayersAlone(), Precision::kBf16, ""); }
 
 TEST_F(OnednnTest, NativeOrderHoldsEveryParameter) {
   for (const Case& tested : Cases()) {
