@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
@@ -160,6 +161,31 @@ TEST(TrainTest, TheModelIsTheSameWhileTheCoordinatorIsKilled) {
     }
     EXPECT_EQ(table.Model(client, name + "-killed"), expected) << name;
   }
+}
+
+TEST(TrainTest, ADiskThatFillsWhileAStateIsSavedLeavesTheOldOneWhole) {
+  Training table;
+  table.SetServeFlags({"--save-every", "1s"});
+  const auto before = signal(SIGXFSZ, SIG_IGN);  // Inherited: beyond the limit below, writing fails as on a full disk.
+  ASSERT_TRUE(table.Serve());
+  signal(SIGXFSZ, before);
+  table.Join("worker");
+  const std::vector<std::string> flags = {"--epochs", "30"};
+  const std::string expected = table.Model(table.Train("calm", 1, flags), "calm");
+  Process& client = table.Train("full", 2, flags);
+  ASSERT_TRUE(WaitUntil("a state is saved", [&] {
+    const absl::StatusOr<v1::JobStatus> status = table.Job(2);
+    return client.has_ended() || (status.ok() && !status->saved_state().empty());
+  }));
+  const rlimit full{1 << 19, RLIM_INFINITY};  // The first piece of a state that takes 1.3 MB has a MiB.
+  ASSERT_EQ(prlimit(table.coordinator().pid(), RLIMIT_FSIZE, &full, nullptr), 0);
+  ASSERT_TRUE(table.coordinator().WaitForLine("could not be saved", kPatience)) << "the job ended before";
+  const std::string saved = table.Job(2).value_or(v1::JobStatus()).saved_state();
+  EXPECT_NE(saved, "");
+  table.coordinator().Kill();
+  ASSERT_TRUE(table.Serve());
+  EXPECT_EQ(table.coordinator().errors().find("cannot be used"), std::string::npos);
+  EXPECT_EQ(table.Model(client, "full"), expected);
 }
 
 TEST(TrainTest, EveryCompressionGivesTheSameModelWhoeverWorks) {
