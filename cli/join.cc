@@ -50,6 +50,7 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
                  "leave after so many seconds without work", "never");
   arguments.InternalFlag("--installation", "ID", Text(&options.installation),
                          "what the coordinator knows this installation by", "one made at the first join and kept");
+  arguments.InternalFlag("--shared", "DIR", Text(&options.shared), "a folder that the coordinator reads too", "none");
   arguments.InternalFlag("--slice-seconds", "S", RealNumber(&options.slice_seconds, 0.01, 600),
                          "how long it computes between two results, seconds", "2");
   const std::optional<int> code = arguments.Read(args);

@@ -1,13 +1,50 @@
 #include "cli/local_run.h"
 
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands.h"
 #include "worker/devices.h"
+#include "worker/frames.h"
 
 namespace potluck {
+
+namespace {
+
+constexpr char kMemory[] = "/dev/shm";
+// What is smaller is part of messages.
+constexpr uint64_t kLeastShared = kMaxInlineSliceBytes;
+
+// A folder of this user alone; false: somebody else made it.
+bool MakePrivate(const std::string& path) {
+  struct stat found {};
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return false;
+  return lstat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode) && found.st_uid == geteuid() &&
+         (found.st_mode & 077) == 0;
+}
+
+// In memory, if that has room for what so many workers and the coordinator have there at most, with as much to spare.
+Scratch MakeShared(uint64_t result_bytes, size_t workers) {
+  if (result_bytes < kLeastShared) return Scratch();
+  struct statvfs memory {};
+  // Of each worker one that is computed, one on its way and those waiting (worker/lease_book.h); of rounds the open one
+  // and the last.
+  const uint64_t needed = 2 * result_bytes * (4 * workers + 4);
+  const std::string parent = absl::StrCat(kMemory, "/potluck-", geteuid());
+  if (statvfs(kMemory, &memory) != 0 || memory.f_bavail * memory.f_frsize < needed || !MakePrivate(parent)) {
+    return Scratch();
+  }
+  absl::StatusOr<Scratch> scratch = Scratch::Create(parent);
+  return scratch.ok() ? *std::move(scratch) : Scratch();
+}
+
+}  // namespace
 
 void LocalRunFlags::Declare(Arguments& arguments) {
   arguments.Flag("--local-workers", "K", WholeNumber(&local_workers, 1, 256), "workers on this machine",
@@ -34,9 +71,9 @@ absl::Status LocalRunFlags::Check() const {
 }
 
 absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& flags,
-                                                          const std::string& state_directory, size_t least_workers,
-                                                          const std::string& why, Interrupt& interrupt,
-                                                          ProgressDisplay& display) {
+                                                          const std::string& state_directory, uint64_t result_bytes,
+                                                          size_t least_workers, const std::string& why,
+                                                          Interrupt& interrupt, ProgressDisplay& display) {
   const absl::StatusOr<FoundDevices> found = FindDevices({});
   if (!found.ok()) return found.status();
   if (flags.verbose && !found->gpu_note.empty()) display.Say(found->gpu_note);
@@ -49,18 +86,21 @@ absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& f
     return absl::InvalidArgumentError(
         absl::StrCat("--local-workers is ", plan.size(), "; allowed is at least ", least_workers, ": ", why));
   }
+  std::unique_ptr<LocalRun> run(new LocalRun);
+  run->shared_ = MakeShared(result_bytes, plan.size());
   CoordinatorOptions options;
+  options.shared_folder = run->shared_.path();
   options.state_directory = state_directory;
   if (flags.verbose) options.log = [&display](const std::string& sentence) { display.Say(sentence); };
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
   if (!coordinator.ok()) return coordinator.status();
-  std::unique_ptr<LocalRun> run(new LocalRun);
   run->coordinator_ = *std::move(coordinator);
 
   LocalWorkersOptions workers;
   workers.join_string = run->coordinator_->worker_join_string();
   workers.workers = plan;
   if (!flags.dispatch.empty()) workers.dispatch = flags.dispatch;
+  workers.shared = run->shared_.path();
   workers.slice_seconds = flags.slice_seconds;
   workers.verbose = flags.verbose;
   workers.say = [&display](const std::string& sentence) { display.Say(sentence); };

@@ -13,6 +13,7 @@
 #include "cli/signals.h"
 #include "coordinator/coordinator.h"
 #include "proto/join_string.h"
+#include "worker/scratch.h"
 
 namespace potluck {
 
@@ -35,16 +36,19 @@ class LocalRun {
  public:
   // Returns when the workers are at the table, or after three seconds: whoever does not come up says why, and
   // `interrupt` is raised if none ever does. `state_directory` keeps the coordinator's state; empty: in memory, gone at
-  // the end. InvalidArgument if there are fewer than `least_workers`, with `why` they are needed.
+  // the end. `result_bytes`: so large are results and what rounds are made of; large ones go through files in memory.
+  // InvalidArgument if there are fewer than `least_workers`, with `why` they are needed.
   static absl::StatusOr<std::unique_ptr<LocalRun>> Start(const LocalRunFlags& flags, const std::string& state_directory,
-                                                         size_t least_workers, const std::string& why,
-                                                         Interrupt& interrupt, ProgressDisplay& display);
+                                                         uint64_t result_bytes, size_t least_workers,
+                                                         const std::string& why, Interrupt& interrupt,
+                                                         ProgressDisplay& display);
 
   // The administrator's.
   absl::StatusOr<JoinString> join_string() const { return ParseJoinString(coordinator_->admin_join_string()); }
 
  private:
   LocalRun() = default;
+  Scratch shared_;  // Outlives both.
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<LocalWorkers> workers_;  // End first.
 };

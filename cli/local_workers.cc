@@ -137,6 +137,7 @@ absl::Status LocalWorkers::Spawn(size_t index) {
                                         "--dispatch",      options_.dispatch,
                                         "--slice-seconds", absl::StrCat(options_.slice_seconds)};
   if (!options_.cache.empty()) arguments.insert(arguments.end(), {"--cache", options_.cache});
+  if (!options_.shared.empty()) arguments.insert(arguments.end(), {"--shared", options_.shared});
   std::vector<std::string> environment = Environment(options_.join_string, plan.gpu);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "no pipe for a local worker");

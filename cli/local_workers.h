@@ -43,6 +43,7 @@ struct LocalWorkersOptions {
   std::string dispatch = "auto";
   double slice_seconds = 2.0;
   std::string cache;     // As `join --cache`; empty: its default.
+  std::string shared;    // A folder that the coordinator shares; empty: none.
   bool verbose = false;  // Pass on what they say.
   std::string program = "/proc/self/exe";
   // Called from the thread; must not block.

@@ -131,7 +131,7 @@ int Run(const NQueensFlags& flags) {
   });
   std::unique_ptr<LocalRun> run;
   const absl::StatusOr<JoinString> join =
-      OpenTable(flags.local, flags.job, /*state_directory=*/"", interrupt, display, run);
+      OpenTable(flags.local, flags.job, /*state_directory=*/"", /*result_bytes=*/0, interrupt, display, run);
   if (!join.ok()) return absl::IsInvalidArgument(join.status()) ? FailUsage(join.status()) : Fail(join.status());
   Client client(*join, &interrupt);
   const absl::StatusOr<uint64_t> job = Submit(client, flags);

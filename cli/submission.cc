@@ -42,14 +42,14 @@ absl::StatusOr<uint64_t> SubmitJob(Client& client, v1::SubmitRequest request) {
 }
 
 absl::StatusOr<JoinString> OpenTable(const LocalRunFlags& local, const JobFlags& job,
-                                     const std::string& state_directory, Interrupt& interrupt, ProgressDisplay& display,
-                                     std::unique_ptr<LocalRun>& run) {
+                                     const std::string& state_directory, uint64_t result_bytes, Interrupt& interrupt,
+                                     ProgressDisplay& display, std::unique_ptr<LocalRun>& run) {
   if (!local.embedded()) {
     absl::StatusOr<JoinString> join = LoadJoinString(local.coordinator);
     return join.ok() ? join : absl::InvalidArgumentError(join.status().message());
   }
   absl::StatusOr<std::unique_ptr<LocalRun>> started = LocalRun::Start(
-      local, state_directory, job.verify > 0 ? 2 : 1,
+      local, state_directory, result_bytes, job.verify > 0 ? 2 : 1,
       absl::StrCat("--verify is ", job.verify, ", and a second worker computes again what the first did"), interrupt,
       display);
   if (!started.ok()) return started.status();

@@ -34,9 +34,9 @@ struct JobFlags {
 absl::StatusOr<uint64_t> SubmitJob(Client& client, v1::SubmitRequest request);
 
 // The server that was named, or one started on this machine with its workers, which `run` then keeps. InvalidArgument
-// where what was typed is wrong.
+// where what was typed is wrong. `state_directory` and `result_bytes` as LocalRun::Start takes them.
 absl::StatusOr<JoinString> OpenTable(const LocalRunFlags& local, const JobFlags& job,
-                                     const std::string& state_directory, Interrupt& interrupt, ProgressDisplay& display,
-                                     std::unique_ptr<LocalRun>& run);
+                                     const std::string& state_directory, uint64_t result_bytes, Interrupt& interrupt,
+                                     ProgressDisplay& display, std::unique_ptr<LocalRun>& run);
 
 }  // namespace potluck

@@ -210,8 +210,11 @@ class Run {
   }
 
   absl::Status ConnectToCoordinator() {
+    const Result<cnn::Model> model = cnn::MakeModel(spec_.model);
+    const uint64_t result_bytes = model.ok() ? model->parameter_count * sizeof(float) : 0;
     const absl::StatusOr<JoinString> join =
-        OpenTable(flags_.local, flags_.job, folder_ ? folder_->state_directory() : "", interrupt_, display_, local_);
+        OpenTable(flags_.local, flags_.job, folder_ ? folder_->state_directory() : "", result_bytes, interrupt_,
+                  display_, local_);
     if (!join.ok()) return join.status();
     join_ = *join;
     client_ = std::make_unique<Client>(join_, &interrupt_);

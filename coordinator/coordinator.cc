@@ -191,8 +191,8 @@ class Coordinator::Impl {
   }
 
   void StartServices() {
-    worker_service_ =
-        std::make_unique<WorkerService>(*driver_, tokens_, *blob_store_, options_.core, options_.result_memory_bytes);
+    worker_service_ = std::make_unique<WorkerService>(*driver_, tokens_, *blob_store_, options_.core,
+                                                      options_.result_memory_bytes, options_.shared_folder);
     job_service_ = std::make_unique<JobService>(*driver_, *store_, tokens_, *blob_keeper_,
                                                 [this](const std::string& secret) { return JoinStringFor(secret); });
     grpc::ServerBuilder builder;

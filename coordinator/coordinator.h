@@ -25,6 +25,8 @@ struct CoordinatorOptions {
   uint64_t blob_quota_bytes = uint64_t{8} << 30;  // Of DIR/blobs; in memory 1 GiB if this is more.
   // Memory for results on their way to their slices (Workers.PutResult); a larger one comes alone.
   uint64_t result_memory_bytes = uint64_t{64} << 20;
+  // A folder of this machine's workers and the coordinator's, for what is large (service/shared_folder.h); empty: none.
+  std::string shared_folder;
   CoreOptions core;
   PlannerFactory planners;  // Empty: the workloads of kernels/workload/registry.h.
   // One sentence each; called from any thread, must not block. Never a secret in it.

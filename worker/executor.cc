@@ -361,7 +361,8 @@ class Executor::Loop {
         Kill(absl::StrCat("it reported a result in the file ", frame.text, ", which is not its own."));
         return;
       }
-      absl::StatusOr<std::shared_ptr<const ResultFile>> taken = ResultFile::Take(frame.text);
+      absl::StatusOr<std::shared_ptr<const ResultFile>> taken =
+          ResultFile::Take(frame.text, options_.names_results ? NameToKeep() : "");
       if (!taken.ok()) {
         Kill(absl::StrCat("it reported a result that is not there. ", taken.status().message()));
         return;
@@ -376,6 +377,9 @@ class Executor::Loop {
       events_.OnSlice(run.lease, interval, std::move(frame.bytes), frame.seconds);
     }
   }
+
+  // Not one of those that are removed with their executor.
+  std::string NameToKeep() { return absl::StrCat(options_.scratch, "/kept-", child_->pid(), "-", ++kept_); }
 
   void HandleNeed(PendingRun& run, const Frame& frame) {
     const size_t count = frame.bytes.size() / kSha256Bytes;
@@ -420,7 +424,8 @@ class Executor::Loop {
   std::string last_words_;
   std::optional<OpenRound> open_;
   std::deque<PendingRun> runs_;
-  int deaths_ = 0;  // Since the last slice.
+  int deaths_ = 0;     // Since the last slice.
+  uint64_t kept_ = 0;  // Names given to results.
   absl::Time restart_at_ = absl::InfinitePast();
   absl::Time start_by_ = absl::InfiniteFuture();
   absl::Time speak_by_ = absl::InfiniteFuture();

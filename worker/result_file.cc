@@ -20,19 +20,26 @@ absl::Status FileError(const std::string& path, const char* what, int error) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const ResultFile>> ResultFile::Take(const std::string& path) {
+absl::StatusOr<std::shared_ptr<const ResultFile>> ResultFile::Take(const std::string& path,
+                                                                   const std::string& kept_as) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) return FileError(path, "opened", errno);
-  unlink(path.c_str());
+  const bool is_kept = !kept_as.empty() && rename(path.c_str(), kept_as.c_str()) == 0;
+  if (!is_kept) unlink(path.c_str());
   struct stat status {};
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     close(fd);
+    if (is_kept) unlink(kept_as.c_str());
     return absl::InternalError(absl::StrCat("The result ", path, " is not a regular file."));
   }
-  return std::shared_ptr<const ResultFile>(new ResultFile(fd, static_cast<uint64_t>(status.st_size)));
+  return std::shared_ptr<const ResultFile>(
+      new ResultFile(fd, static_cast<uint64_t>(status.st_size), is_kept ? kept_as : ""));
 }
 
-ResultFile::~ResultFile() { close(fd_); }
+ResultFile::~ResultFile() {
+  if (!path_.empty()) unlink(path_.c_str());
+  close(fd_);
+}
 
 absl::Status ResultFile::Read(uint64_t offset, size_t size, std::string& out) const {
   out.resize(size);

@@ -324,18 +324,19 @@ TEST_F(SessionTest, ABlobThatComesDamagedIsSaidOnceAndTheRunTriedAgain) {
 }
 
 TEST_F(SessionTest, StoppingEndsATransferThatHangs) {
-  Notification hangs, may_end;
-  rounds().SetHook([&](int64_t, std::string*) {
-    if (!hangs.HasBeenNotified()) hangs.Notify();
-    may_end.WaitForNotification();
+  // The service may still be on its way out of them when the test is over.
+  const auto hangs = std::make_shared<Notification>(), may_end = std::make_shared<Notification>();
+  rounds().SetHook([hangs, may_end](int64_t, std::string*) {
+    if (!hangs->HasBeenNotified()) hangs->Notify();
+    may_end->WaitForNotification();
     return grpc::Status::OK;
   });
   rounds().Begin("fetch:0", {rounds().Serve("abc")});
   StartWorker();
-  hangs.WaitForNotification();
+  hangs->WaitForNotification();
   worker_->StopNow();
   EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(kPatience));
-  may_end.Notify();
+  may_end->Notify();
 }
 
 TEST_F(SessionTest, TheNumericsClassSaysHowNetworksAreComputed) {

@@ -6,6 +6,7 @@
 #include <random>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
@@ -259,6 +260,10 @@ absl::StatusOr<std::string> Transfers::FetchOne(const std::string& digest, bool 
   }
   absl::StatusOr<std::string> here = FindHere(digest, is_bulk);
   if (here.ok() || !absl::IsNotFound(here.status())) return here;
+  if (is_bulk && !options_.shared.empty()) {
+    absl::StatusOr<std::string> linked = LinkShared(digest);
+    if (linked.ok()) return linked;
+  }
   absl::StatusOr<std::unique_ptr<PartialBlob>> blob =
       is_bulk ? PartialBlob::Open(digest, absl::StrCat(options_.scratch, "/bulk-", HexDigest(digest)), false)
               : (*Cache())->Start(digest);
@@ -281,6 +286,39 @@ absl::StatusOr<std::string> Transfers::FetchOne(const std::string& digest, bool 
     if (IsFinal(status)) return status;
     Pause(back_off, way->number);
   }
+}
+
+absl::StatusOr<std::string> Transfers::LinkShared(const std::string& digest) {
+  const std::optional<Way> way = WaitForWay([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return IsWanted(digest); });
+  if (!way) return absl::CancelledError("It is not wanted any more.");
+  const absl::Time begun = AwakeNow();
+  grpc::ClientContext context;
+  Authorize(context, way->line->token);
+  v1::GetBlobRequest request;
+  request.set_session(static_cast<uint64_t>(way->session));
+  request.set_digest(digest);
+  request.set_may_share(true);
+  {
+    MutexLock lock(&mutex_);
+    if (way_.number != way->number) return absl::CancelledError("The connection was lost.");
+    wanted_[digest].call = &context;
+  }
+  const std::unique_ptr<grpc::ClientReader<v1::BlobPiece>> reader = way->line->stub->GetBlob(&context, request);
+  v1::BlobPiece piece;
+  std::string path;
+  if (reader->Read(&piece) && !piece.file().empty()) {
+    path = absl::StrCat(options_.scratch, "/", piece.file());
+    if (link(absl::StrCat(options_.shared, "/", piece.file()).c_str(), path.c_str()) != 0) path.clear();
+  }
+  context.TryCancel();
+  reader->Finish();
+  MutexLock lock(&mutex_);
+  wanted_[digest].call = nullptr;
+  if (path.empty()) return absl::FailedPreconditionError("It is not shared.");
+  link_use_.bytes_received += piece.size();
+  link_use_.seconds_receiving += absl::ToDoubleSeconds(AwakeNow() - begun);
+  bulk_files_[digest] = path;
+  return path;
 }
 
 bool Transfers::IsWanted(const std::string& digest) const {
@@ -418,11 +456,14 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
   request.mutable_round()->set_job(static_cast<uint64_t>(result.round.job));
   request.mutable_round()->set_number(result.round.round);
   request.set_size(result.result->size());
+  const std::string& path = result.result->path();
+  const bool is_shared = !options_.shared.empty() && absl::StartsWith(path, options_.shared + "/");
+  if (is_shared) request.set_file(path.substr(options_.shared.size() + 1));
   bool is_going = writer->Write(request);
   request.Clear();
   Sha256Stream digest;
   absl::Status read;
-  for (uint64_t at = 0; is_going && at < result.result->size(); at += kMessageBytes) {
+  for (uint64_t at = 0; is_going && !is_shared && at < result.result->size(); at += kMessageBytes) {
     const auto size = static_cast<size_t>(std::min(kMessageBytes, result.result->size() - at));
     read = result.result->Read(at, size, *request.mutable_data());
     if (!read.ok()) break;
@@ -438,7 +479,8 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
   if (!status.ok()) return EndOf(*way.line, status);
   link_use_.bytes_sent += result.result->size();
   link_use_.seconds_sending += absl::ToDoubleSeconds(AwakeNow() - begun);
-  if (reply.digest() == digest.Digest()) return reply.digest();
+  // The coordinator has read the very file.
+  if (is_shared || reply.digest() == digest.Digest()) return reply.digest();
   return absl::DataLossError(
       absl::StrCat("The result of ", ToString(result.interval), " did not reach the coordinator as it was sent."));
 }

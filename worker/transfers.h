@@ -38,6 +38,8 @@ struct TransferOptions {
   std::string cache;  // A folder for blobs that are kept.
   uint64_t cache_bytes = uint64_t{4} << 30;
   std::string scratch;  // One for those that are not.
+  // One that the coordinator shares, and that the scratch folder is in: what is large goes through files. Empty: none.
+  std::string shared;
 };
 
 class TransferEvents {
@@ -96,6 +98,8 @@ class Transfers {
   std::optional<std::string> NextWanted(size_t thread) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::string> FetchOne(const std::string& digest, bool is_bulk) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::string> FindHere(const std::string& digest, bool is_bulk) ABSL_LOCKS_EXCLUDED(mutex_);
+  // By a file in the shared folder, which gets a name in the scratch folder. FailedPrecondition: not this way.
+  absl::StatusOr<std::string> LinkShared(const std::string& digest) ABSL_LOCKS_EXCLUDED(mutex_);
   // One call: from the first missing piece on, to the end or an interruption.
   absl::Status Receive(const std::string& digest, const Way& way, PartialBlob& blob) ABSL_LOCKS_EXCLUDED(mutex_);
   bool IsWanted(const std::string& digest) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

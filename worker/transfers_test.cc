@@ -131,6 +131,52 @@ class TransfersTest : public ::testing::Test {
   std::unique_ptr<Transfers> transfers_;
 };
 
+// ---- On one machine
+
+TEST_F(TransfersTest, WhatIsLargeGoesThroughASharedFolder) {
+  const std::string shared = directory_ + "/shared", scratch = shared + "/mine";
+  std::filesystem::create_directories(scratch);
+  transfers_ = std::make_unique<Transfers>(TransferOptions{directory_ + "/blobs", 1 << 30, scratch, shared}, events_);
+  Connect();
+  service().ShareIn(shared);
+  const std::string bulk = Bytes('b', 3 * kPieceBytes), digest = service().Serve(bulk);
+  transfers_->Fetch(kLease, digest, true);
+  EXPECT_EQ(events_.Next(), "fetched for 1.1: b");
+  // It is ours whatever the coordinator does with its name.
+  std::filesystem::remove(shared + "/bulk-1");
+  EXPECT_EQ(ReadFile(events_.path()), bulk);
+  // Data that are kept between jobs are not a round's.
+  transfers_->Fetch(kLease, service().Serve(Bytes('d', kPieceBytes)), false);
+  EXPECT_EQ(events_.Next(), "fetched for 1.1: d");
+
+  const std::string result = Bytes('r', 1 << 20);
+  ASSERT_EQ(WriteResultFile(scratch + "/result", result), absl::OkStatus());
+  LeaseBook::HandOver handed{kLease, kRound, {0, 4}, *ResultFile::Take(scratch + "/result", scratch + "/kept-1")};
+  transfers_->HandOver(handed);
+  EXPECT_EQ(events_.Next(), "handed over 1.1 [0, 4): OK");
+  EXPECT_EQ(events_.digest(), Sha256(result));
+  EXPECT_EQ(service().result(), result);
+  EXPECT_THAT(service().calls(), ElementsAre("get b shared", "get d 0", "put 1.1 1048576 bytes shared"));
+  handed.result.reset();
+  transfers_->KeepOnly({}, {});
+  transfers_.reset();
+  EXPECT_TRUE(std::filesystem::is_empty(scratch));
+}
+
+TEST_F(TransfersTest, WhereNothingIsSharedTheWireServes) {
+  transfers_ = std::make_unique<Transfers>(
+      TransferOptions{directory_ + "/blobs", 1 << 30, directory_ + "/scratch", directory_}, events_);
+  Connect();
+  const std::string bulk = Bytes('b', kPieceBytes), digest = service().Serve(bulk);
+  transfers_->Fetch(kLease, digest, true);
+  EXPECT_EQ(events_.Next(), "fetched for 1.1: b");
+  EXPECT_EQ(ReadFile(events_.path()), bulk);
+  transfers_->HandOver(Result(Bytes('r', 1 << 20)));  // Its file has no name.
+  EXPECT_EQ(events_.Next(), "handed over 1.1 [0, 4): OK");
+  EXPECT_THAT(service().calls(), ElementsAre("get b 0", "get b 0", "put 1.1 1048576 bytes"));
+  leaves_bulk_ = true;
+}
+
 // ---- Blobs
 
 TEST_F(TransfersTest, ABlobIsFetchedOnceAndFoundInTheCacheAfterARestart) {
@@ -265,15 +311,15 @@ TEST_F(TransfersTest, WhatARunWaitsForGoesBeforeWhatIsWantedSoon) {
   std::vector<std::string> soon;
   for (char name = 'a'; name < 'a' + 8; ++name) soon.push_back(service().Serve(Bytes(name, 2 * kPieceBytes)));
   const std::string parameters = service().Serve(Bytes('p', kPieceBytes));
-  Notification may_go_on;
-  service().SetHook([&](int64_t piece, std::string* data) {
-    if (piece == 0 && (*data)[0] != 'p') may_go_on.WaitForNotification();
+  const auto may_go_on = std::make_shared<Notification>();  // As long as somebody is on the way out of it.
+  service().SetHook([may_go_on](int64_t piece, std::string* data) {
+    if (piece == 0 && (*data)[0] != 'p') may_go_on->WaitForNotification();
     return grpc::Status::OK;
   });
   transfers_->Prefetch(soon);
   transfers_->Fetch(kLease, parameters, true);
   EXPECT_EQ(events_.Next(), "fetched for 1.1: p");  // While others hold on.
-  may_go_on.Notify();
+  may_go_on->Notify();
   transfers_->Fetch(kLease, soon[7], false);
   EXPECT_EQ(events_.Next(), "fetched for 1.1: h");
   transfers_->KeepOnly({}, {});
@@ -364,18 +410,18 @@ TEST_F(TransfersTest, AForgottenResultMakesWayForTheNext) {
 
 TEST_F(TransfersTest, ItEndsAtOnceWhateverIsUnderWay) {
   leaves_bulk_ = true;
-  Notification begun;
-  Notification may_end;
-  service().SetHook([&](int64_t, std::string*) {
-    if (!begun.HasBeenNotified()) begun.Notify();
-    may_end.WaitForNotification();
+  // The service may still be on its way out of them when the test is over.
+  const auto begun = std::make_shared<Notification>(), may_end = std::make_shared<Notification>();
+  service().SetHook([begun, may_end](int64_t, std::string*) {
+    if (!begun->HasBeenNotified()) begun->Notify();
+    may_end->WaitForNotification();
     return grpc::Status::OK;
   });
   transfers_->HandOver(Result(Bytes('r', kPieceBytes)));
-  begun.WaitForNotification();
+  begun->WaitForNotification();
   transfers_->Fetch(kLease, service().Serve(Bytes('p', kPieceBytes)), true);
   transfers_.reset();
-  may_end.Notify();
+  may_end->Notify();
 }
 
 // Not a test: prints what a training step costs here. --gtest_also_run_disabled_tests --gtest_filter=*Figures

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,6 +43,11 @@ class FakeWorkers : public v1::Workers::Service {
     MutexLock lock(&mutex_);
     hook_ = std::move(hook);
   }
+  // What can be shared goes through files in that folder: "get a shared", "put 1.2 300000 bytes shared".
+  void ShareIn(const std::string& folder) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(&mutex_);
+    shared_ = folder;
+  }
   // "get a 0", "put 1.2 300000 bytes": a line a call, once it has begun; blobs by their first byte.
   std::vector<std::string> calls() ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(&mutex_);
@@ -54,16 +61,25 @@ class FakeWorkers : public v1::Workers::Service {
   grpc::Status GetBlob(grpc::ServerContext*, const v1::GetBlobRequest* request,
                        grpc::ServerWriter<v1::BlobPiece>* writer) override {
     const std::string* bytes = nullptr;
+    std::string shared;
     {
       MutexLock lock(&mutex_);
       const auto it = blobs_.find(request->digest());
       if (it == blobs_.end()) return {grpc::StatusCode::NOT_FOUND, "there is no such blob"};
       bytes = &it->second;  // Blobs stay.
-      calls_.push_back(absl::StrCat("get ", bytes->substr(0, 1), " ", request->first_piece()));
+      if (request->may_share()) shared = shared_;
+      calls_.push_back(absl::StrCat("get ", bytes->substr(0, 1), " ",
+                                    shared.empty() ? absl::StrCat(request->first_piece()) : "shared"));
     }
     const Manifest manifest = DescribeBlob(*bytes);
     v1::BlobPiece message;
     message.set_size(manifest.size);
+    if (!shared.empty()) {
+      message.set_file("bulk-1");
+      std::ofstream(shared + "/bulk-1", std::ios::binary) << *bytes;
+      writer->Write(message);
+      return grpc::Status::OK;
+    }
     for (const std::string& digest : manifest.pieces) message.mutable_manifest()->append(digest);
     std::string nothing;
     if (const grpc::Status status = Hooked(-1, &nothing); !status.ok()) return status;
@@ -84,14 +100,19 @@ class FakeWorkers : public v1::Workers::Service {
                          v1::PutResultReply* reply) override {
     v1::PutResultRequest message;
     if (!reader->Read(&message)) return grpc::Status::CANCELLED;
-    {
-      MutexLock lock(&mutex_);
-      calls_.push_back(
-          absl::StrCat("put ", message.lease().epoch(), ".", message.lease().counter(), " ", message.size(), " bytes"));
-    }
     std::string result;
     result.reserve(message.size());
     Sha256Stream digest;
+    {
+      MutexLock lock(&mutex_);
+      calls_.push_back(absl::StrCat("put ", message.lease().epoch(), ".", message.lease().counter(), " ",
+                                    message.size(), " bytes", message.file().empty() ? "" : " shared"));
+      if (!message.file().empty()) {
+        std::ifstream file(shared_ + "/" + message.file(), std::ios::binary);
+        result.assign(std::istreambuf_iterator<char>(file), {});
+        digest.Add(result);
+      }
+    }
     std::string nothing;
     if (const grpc::Status status = Hooked(-1, &nothing); !status.ok()) return status;
     for (int64_t i = 0; reader->Read(&message); ++i) {
@@ -118,6 +139,7 @@ class FakeWorkers : public v1::Workers::Service {
   Mutex mutex_;
   std::map<std::string, std::string> blobs_ ABSL_GUARDED_BY(mutex_);
   Hook hook_ ABSL_GUARDED_BY(mutex_);
+  std::string shared_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mutex_);
   std::string result_ ABSL_GUARDED_BY(mutex_);  // The last one that was handed over.
 };

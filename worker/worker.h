@@ -27,6 +27,7 @@ struct WorkerOptions {
   absl::Duration exit_when_idle = absl::InfiniteDuration();  // Leaves after so long without work.
   std::string cache;                         // The folder for blobs; empty: in this user's cache directory.
   uint64_t cache_bytes = uint64_t{4} << 30;  // What is kept of them.
+  std::string shared;                        // A folder that the coordinator reads too, on one machine; empty: none.
   double slice_seconds = 2.0;
   std::string program;  // The potluck binary, for executors; empty: this process's own.
   // One sentence each, for people; called from any thread.

@@ -89,6 +89,13 @@ absl::Status GetBlobReactor::SendManifest() {
         absl::StrCat("first_piece is ", next_piece_, "; allowed are 0 to ", end_, ", the number of the blob's pieces"));
   }
   message_.set_size(manifest->size);
+  if (std::string file = blob_.file ? blob_.file() : ""; !file.empty()) {
+    message_.set_file(std::move(file));
+    bytes_ = manifest->size;
+    next_piece_ = end_;
+    StartWrite(&message_);
+    return absl::OkStatus();
+  }
   message_.mutable_manifest()->reserve(manifest->pieces.size() * kSha256Bytes);
   for (const std::string& digest : manifest->pieces) message_.mutable_manifest()->append(digest);
   StartWrite(&message_);

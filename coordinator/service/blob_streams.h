@@ -48,6 +48,8 @@ struct BlobPieces {
   std::function<absl::StatusOr<Manifest>()> manifest;
   std::function<absl::StatusOr<std::string>(uint64_t index)> piece;
   std::function<void(uint64_t bytes)> sent;  // The call is over; so many bytes of pieces went. May be empty.
+  // The name of a file with all of it, which serves the reader as well; empty: none. May be empty itself.
+  std::function<std::string()> file = {};
 };
 
 class GetBlobReactor final : public grpc::ServerWriteReactor<v1::BlobPiece> {

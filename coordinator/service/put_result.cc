@@ -12,9 +12,9 @@ constexpr size_t kMaxPieceBytes = 1 << 20;
 
 }  // namespace
 
-PutResultReactor::PutResultReactor(Driver& driver, ResultRoom& room, TokenId token,
+PutResultReactor::PutResultReactor(Driver& driver, ResultRoom& room, const SharedFolder* folder, TokenId token,
                                    grpc::CallbackServerContext* context, v1::PutResultReply* reply)
-    : driver_(driver), room_(room), token_(token), context_(context), reply_(reply) {
+    : driver_(driver), room_(room), folder_(folder), token_(token), context_(context), reply_(reply) {
   StartRead(&request_);
 }
 
@@ -41,7 +41,13 @@ void PutResultReactor::OnReadDone(bool ok) {
 
 void PutResultReactor::LetIn(std::shared_ptr<void> room) {
   result_.room = std::move(room);
-  result_.payload.reserve(size_);
+  if (request_.file().empty()) {
+    result_.payload.reserve(size_);
+  } else if (const absl::Status status = TakeFile(); !status.ok()) {
+    room_.Leave(this);
+    result_ = {};
+    return Finish(ToGrpc(status));
+  }
   StartRead(&request_);
 }
 
@@ -77,6 +83,15 @@ absl::Status PutResultReactor::Take() {
   digest_.Add(data);
   result_.payload += data;
   return absl::OkStatus();
+}
+
+absl::Status PutResultReactor::TakeFile() {
+  if (folder_ == nullptr) {
+    return absl::InvalidArgumentError("file names a result, but this coordinator shares no folder; allowed is data");
+  }
+  const absl::Status status = folder_->Read(request_.file(), size_, result_.payload);
+  if (status.ok()) digest_.Add(result_.payload);
+  return status;
 }
 
 absl::Status PutResultReactor::End() {

@@ -11,14 +11,16 @@
 #include "base/sha256.h"
 #include "coordinator/service/driver.h"
 #include "coordinator/service/result_room.h"
+#include "coordinator/service/shared_folder.h"
 #include "proto/workers.pb.h"
 
 namespace potluck {
 
 class PutResultReactor final : public grpc::ServerReadReactor<v1::PutResultRequest>, ResultRoom::Stream {
  public:
-  PutResultReactor(Driver& driver, ResultRoom& room, TokenId token, grpc::CallbackServerContext* context,
-                   v1::PutResultReply* reply);
+  // `folder` may be null: no results come as files.
+  PutResultReactor(Driver& driver, ResultRoom& room, const SharedFolder* folder, TokenId token,
+                   grpc::CallbackServerContext* context, v1::PutResultReply* reply);
   // Finishes at once: not allowed.
   PutResultReactor(Driver& driver, ResultRoom& room, const absl::Status& status);
 
@@ -31,10 +33,12 @@ class PutResultReactor final : public grpc::ServerReadReactor<v1::PutResultReque
   void GiveUp() override { context_->TryCancel(); }
   absl::Status Begin();
   absl::Status Take();
+  absl::Status TakeFile();
   absl::Status End();
 
   Driver& driver_;
   ResultRoom& room_;
+  const SharedFolder* const folder_ = nullptr;
   const TokenId token_{};
   grpc::CallbackServerContext* const context_ = nullptr;
   v1::PutResultReply* const reply_ = nullptr;

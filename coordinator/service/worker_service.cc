@@ -183,6 +183,13 @@ grpc::ServerWriteReactor<v1::BlobPiece>* WorkerService::GetBlob(grpc::CallbackSe
       return Outbox();
     });
   };
+  if (folder_ && request->may_share()) {
+    pieces.file = [this, find]() -> std::string {
+      const absl::StatusOr<Core::Readable> readable = find();
+      if (!readable.ok() || readable->bulk == nullptr) return "";
+      return folder_->Share(readable->bulk).value_or("");  // Where it is full the wire serves.
+    };
+  }
   return new GetBlobReactor(std::move(pieces), request->first_piece());
 }
 
@@ -190,7 +197,7 @@ grpc::ServerReadReactor<v1::PutResultRequest>* WorkerService::PutResult(grpc::Ca
                                                                         v1::PutResultReply* reply) {
   absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/false, Role::kWorker);
   if (!token.ok()) return new PutResultReactor(driver_, results_, token.status());
-  return new PutResultReactor(driver_, results_, token->token, context, reply);
+  return new PutResultReactor(driver_, results_, folder_ ? &*folder_ : nullptr, token->token, context, reply);
 }
 
 }  // namespace potluck

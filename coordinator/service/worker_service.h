@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "coordinator/service/driver.h"
 #include "coordinator/service/result_room.h"
+#include "coordinator/service/shared_folder.h"
 #include "coordinator/store/blob_store.h"
 #include "coordinator/tokens.h"
 #include "proto/workers.grpc.pb.h"
@@ -20,10 +21,12 @@ absl::StatusOr<Tokens::Authenticated> RequireRole(const grpc::ServerContextBase&
 
 class WorkerService final : public v1::Workers::CallbackService {
  public:
-  // `result_bytes`: see ResultRoom.
+  // `result_bytes`: see ResultRoom. `shared_folder`: see SharedFolder; empty: there is none.
   WorkerService(Driver& driver, const Tokens& tokens, BlobStore& blobs, const CoreOptions& options,
-                uint64_t result_bytes)
-      : driver_(driver), tokens_(tokens), blobs_(blobs), options_(options), results_(result_bytes) {}
+                uint64_t result_bytes, const std::string& shared_folder)
+      : driver_(driver), tokens_(tokens), blobs_(blobs), options_(options), results_(result_bytes) {
+    if (!shared_folder.empty()) folder_.emplace(shared_folder);
+  }
 
   grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context, const v1::JoinRequest* request,
                                  v1::JoinReply* reply) override;
@@ -42,6 +45,7 @@ class WorkerService final : public v1::Workers::CallbackService {
   BlobStore& blobs_;
   const CoreOptions options_;
   ResultRoom results_;
+  std::optional<SharedFolder> folder_;
 };
 
 }  // namespace potluck

@@ -212,24 +212,29 @@ class DenseStage : public Stage {
         first_(weight.offset),
         inputs_(weight.size / units) {
     output_ = {{units, 1, 1}, false, padded_units_, padded_units_ + kAlignment};
+    for (size_t i = 0; i < inputs_; ++i) rows_.push_back(RowOf(i));
   }
 
   size_t native_floats() const override { return (input_.floats + 1) * padded_units_; }
   void ToNative(const float* model, float* native) const override {
     float* const to = native + offset_;
     std::fill_n(to, native_floats(), 0.0f);
-    for (size_t i = 0; i < inputs_; ++i) {
-      const size_t row = RowOf(i);
-      for (size_t n = 0; n < units_; ++n) to[row * padded_units_ + n] = model[first_ + n * inputs_ + i];
-    }
+    ForEachTile([&](size_t unit, size_t units, size_t input, size_t inputs, Tile& tile) {
+      for (size_t n = 0; n < units; ++n) std::copy_n(model + first_ + (unit + n) * inputs_ + input, inputs, tile[n]);
+      for (size_t i = 0; i < inputs; ++i) {
+        for (size_t n = 0; n < units; ++n) to[rows_[input + i] * padded_units_ + unit + n] = tile[n][i];
+      }
+    });
     std::copy_n(model + first_ + units_ * inputs_, units_, to + input_.floats * padded_units_);
   }
   void FromNative(const float* native, float* model) const override {
     const float* const from = native + offset_;
-    for (size_t i = 0; i < inputs_; ++i) {
-      const size_t row = RowOf(i);
-      for (size_t n = 0; n < units_; ++n) model[first_ + n * inputs_ + i] = from[row * padded_units_ + n];
-    }
+    ForEachTile([&](size_t unit, size_t units, size_t input, size_t inputs, Tile& tile) {
+      for (size_t i = 0; i < inputs; ++i) {
+        for (size_t n = 0; n < units; ++n) tile[n][i] = from[rows_[input + i] * padded_units_ + unit + n];
+      }
+      for (size_t n = 0; n < units; ++n) std::copy_n(tile[n], inputs, model + first_ + (unit + n) * inputs_ + input);
+    });
     std::copy_n(from + input_.floats * padded_units_, units_, model + first_ + units_ * inputs_);
   }
   std::unique_ptr<StageState> NewState(uint32_t max_samples) const override {
@@ -263,6 +268,18 @@ class DenseStage : public Stage {
   static float* Scratch(StageState* state) { return static_cast<State*>(state)->scratch.get(); }
   uint32_t inputs() const { return static_cast<uint32_t>(input_.floats); }
   const float* Bias(const float* native) const { return native + offset_ + input_.floats * padded_units_; }
+  // Weights are [row of the input][unit] in native order, [unit][input] in the model's. They are turned tile by tile:
+  // the strides of both are such that few of their cache lines can be in the cache together.
+  using Tile = float[kAlignment][kAlignment];
+  template <typename Turn>
+  void ForEachTile(const Turn& turn) const {
+    Tile tile;
+    for (size_t unit = 0; unit < units_; unit += kAlignment) {
+      for (size_t input = 0; input < inputs_; input += kAlignment) {
+        turn(unit, std::min<size_t>(kAlignment, units_ - unit), input, std::min(kAlignment, inputs_ - input), tile);
+      }
+    }
+  }
   size_t RowOf(size_t input) const {
     if (input_.plain) return input;
     const size_t pixels = size_t{input_.shape.height} * input_.shape.width;
@@ -276,6 +293,7 @@ class DenseStage : public Stage {
   const uint32_t units_, padded_units_;
   const bool relu_;
   const size_t first_, inputs_;
+  std::vector<size_t> rows_;  // Of the inputs, in native order.
 };
 
 // --- Pooling and dropout by themselves.

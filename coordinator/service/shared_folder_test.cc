@@ -1,0 +1,81 @@
+#include "coordinator/service/shared_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "base/sha256.h"
+
+namespace potluck {
+namespace {
+
+using ::testing::HasSubstr;
+
+class SharedFolderTest : public ::testing::Test {
+ protected:
+  SharedFolderTest() {
+    std::string pattern = ::testing::TempDir() + "/potluck-XXXXXX";
+    EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
+    directory_ = pattern;
+    std::filesystem::create_directory(directory_ + "/worker-1");
+    folder_ = std::make_unique<SharedFolder>(directory_);
+  }
+  ~SharedFolderTest() override { std::filesystem::remove_all(directory_); }
+
+  static std::shared_ptr<const Bulk> MakeBulk(const std::string& bytes) {
+    const Manifest manifest = DescribeBlob(bytes);
+    return std::make_shared<const Bulk>(Bulk{BlobDigest(manifest), manifest, SharedBytes(bytes)});
+  }
+  std::string Content(const std::string& name) const {
+    std::ifstream file(directory_ + "/" + name, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  void ExpectRefused(const std::string& name, uint64_t size) const {
+    std::string out;
+    const absl::Status status = folder_->Read(name, size, out);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << name << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
+
+  std::string directory_;
+  std::unique_ptr<SharedFolder> folder_;
+};
+
+TEST_F(SharedFolderTest, AFileIsThereAsLongAsItsBulkIs) {
+  auto first = MakeBulk(std::string(100'000, 'a'));
+  const absl::StatusOr<std::string> name = folder_->Share(first);
+  ASSERT_TRUE(name.ok()) << name.status();
+  EXPECT_EQ(Content(*name), first->bytes.view());
+  EXPECT_EQ(*folder_->Share(first), *name);
+  const auto second = MakeBulk(std::string(1000, 'b'));
+  EXPECT_EQ(Content(*folder_->Share(second)).size(), 1000u);
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/" + *name));
+  first.reset();
+  EXPECT_TRUE(folder_->Share(second).ok());
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/" + *name));
+}
+
+TEST_F(SharedFolderTest, ResultsAreReadWholeAndFromNowhereElse) {
+  std::ofstream(directory_ + "/worker-1/result-1") << "0123456789";
+  std::string out;
+  EXPECT_EQ(folder_->Read("worker-1/result-1", 10, out), absl::OkStatus());
+  EXPECT_EQ(out, "0123456789");
+  ExpectRefused("worker-1/result-1", 9);
+  ExpectRefused("worker-1/result-2", 10);
+  ASSERT_EQ(symlink("/etc/passwd", (directory_ + "/worker-1/link").c_str()), 0);
+  ExpectRefused("worker-1/link", std::filesystem::file_size("/etc/passwd"));
+  ASSERT_EQ(mkfifo((directory_ + "/worker-1/pipe").c_str(), 0600), 0);
+  ExpectRefused("worker-1/pipe", 10);
+  for (const char* name : {"../worker-1/result-1", "/etc/passwd", "result-1", "a/b/c", "./x", "worker-1/"}) {
+    ExpectRefused(name, 10);
+  }
+}
+
+}  // namespace
+}  // namespace potluck
