@@ -2,10 +2,11 @@
 # Compares training steps of the paper's network: Potluck, PyTorch and TensorFlow, in turn on the same cores.
 #
 #   deploy/bench_cnn.sh [--rounds R] [--seconds S] [--threads T] [--batch B] [--precision fp32|bf16] [--data DIR]
-#                       [--torch "PYTHON SCRIPT"] [--tensorflow PYTHON] [--potluck PROGRAM]
+#                       [--torch PYTHON] [--tensorflow PYTHON] [--potluck PROGRAM]
 #
-# SCRIPT is called as `PYTHON SCRIPT speed --threads T --precision P --batch B --seconds S` and prints one JSON object
-# with images_per_second; PYTHON of --tensorflow runs deploy/tf_cnn.py. What is not given is left out. The memory
+# PYTHON is a Python that has the package: it runs deploy/torch_cnn.py or deploy/tf_cnn.py ("PYTHON SCRIPT": that script
+# instead, called as `PYTHON SCRIPT speed --threads T --precision P --batch B --seconds S`; it prints one JSON object with
+# images_per_second). What is not given is left out. The memory
 # allocator libtcmalloc is preloaded for both where it is found, as it is faster there. The best of all rounds counts;
 # it is only worth something on a machine that does nothing else. Writes a table, and on standard error what each round
 # gave.
@@ -70,6 +71,7 @@ for ((round = 1; round <= rounds; ++round)); do
   measure Potluck "${own[@]}"
   if [[ -n "$torch" ]]; then
     read -r -a command <<<"$torch"
+    ((${#command[@]} > 1)) || command+=(deploy/torch_cnn.py)
     measure PyTorch env LD_PRELOAD="$preload" "${command[@]}" speed "${common[@]}"
   fi
   if [[ -n "$tensorflow" ]]; then

@@ -35,6 +35,8 @@ readonly nvrtc_stamp="$nvrtc_folder/.potluck-stamp"
 
 # oneDNN 3.2, with GCC's OpenMP: one package has the library, the other its headers.
 readonly onednn_packages=(onednn-cpu-gomp==2023.2.0 onednn-devel-cpu-gomp==2023.2.0)
+readonly onednn_digests=" 2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb \
+9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284 "  # SHA-256 of the wheels.
 readonly onednn_folder=build/python-onednn
 readonly onednn_stamp="$onednn_folder/.potluck-stamp"
 
@@ -135,6 +137,10 @@ unpack_onednn() {
   python3 -m pip download --no-deps --only-binary :all: --quiet --disable-pip-version-check --no-input \
     --retries 1 --timeout 30 --dest "$partial" "${onednn_packages[@]}" || return 1
   for wheel in "$partial"/*.whl; do
+    if [[ "$onednn_digests" != *" $(sha256sum "$wheel" | cut -d' ' -f1) "* ]]; then
+      printf '%s is not the file that was expected: its SHA-256 is another\n' "$wheel"
+      return 1
+    fi
     python3 -m zipfile -e "$wheel" "$partial" || return 1
     cp -r "$partial"/*.data/data/. "$partial"/ || return 1
     rm -rf "$wheel" "$partial"/*.data
