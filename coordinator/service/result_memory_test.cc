@@ -1,4 +1,5 @@
-// How much memory a synchronous round of a large model takes in the coordinator: 25 million parameters, four workers.
+// How much memory a synchronous round of a large model takes in the coordinator: 25 million parameters, or as many
+// millions as POTLUCK_MILLIONS says, four workers.
 // The coordinator is a process of its own (this program with --serve), whose peak the kernel tells (VmHWM).
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -25,8 +26,11 @@
 namespace potluck {
 namespace {
 
-constexpr uint64_t kParameters = 25'000'000;
-constexpr uint64_t kBytes = kParameters * sizeof(float);
+const uint64_t kParameters = 1'000'000 * [] {
+  const char* millions = std::getenv("POTLUCK_MILLIONS");
+  return millions != nullptr ? std::strtoull(millions, nullptr, 10) : 25;
+}();
+const uint64_t kBytes = kParameters * sizeof(float);
 constexpr uint64_t kWorkers = 4;  // And as many indices.
 constexpr uint32_t kRounds = 3;
 
