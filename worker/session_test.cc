@@ -1,7 +1,6 @@
 // A whole worker, executor and all, at the table of a coordinator that only knows one row of volatile rounds.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -13,7 +12,7 @@
 #include "base/clock.h"
 #include "base/notification.h"
 #include "worker/transfers_testing.h"
-#include "worker/worker.h"
+#include "worker/worker_testing.h"
 
 namespace potluck {
 namespace {
@@ -154,64 +153,19 @@ std::string Bytes(size_t size, uint64_t seed) {
 
 class SessionTest : public ::testing::Test {
  protected:
-  SessionTest() {
-    std::string pattern = ::testing::TempDir() + "/potluck-XXXXXX";
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
-    directory_ = pattern;
-  }
-  ~SessionTest() override {
-    if (worker_ != nullptr) {
-      worker_->StopNow();
-      thread_.join();
-      worker_.reset();
-    }
-    // Nothing is left behind, however it ended.
-    EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/scratch"));
-    std::filesystem::remove_all(directory_);
-  }
-  void StartWorker() {
-    WorkerOptions options;
-    options.join = coordinator_.join();
-    options.name = "ada";
-    options.installation = "installation";
-    options.device = "cpu";
-    options.dispatch = "scalar";
-    options.threads = 1;
-    options.cache = directory_;
-    options.program = POTLUCK_EXECUTOR_TEST_CHILD;
-    options.say = [this](const std::string& sentence) {
-      MutexLock lock(&mutex_);
-      said_.push_back(sentence);
-    };
-    absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Create(std::move(options));
-    ASSERT_TRUE(worker.ok()) << worker.status();
-    worker_ = *std::move(worker);
-    thread_ = std::thread([this] {
-      std::string message;
-      end_ = worker_->Run(message);
-      ended_.Notify();
-    });
-  }
+  void StartWorker() { workers_.Start("ada", coordinator_.join()); }
+  Worker& worker() { return workers_.first(); }
   Rounds& rounds() { return coordinator_.service(); }
-  std::vector<std::string> said() {
-    MutexLock lock(&mutex_);
-    return said_;
-  }
-  bool HasSaid(const std::string& part) {
+  std::vector<std::string> said() const { return workers_.said(); }
+  bool HasSaid(const std::string& part) const {
     for (const std::string& sentence : said()) {
       if (absl::StrContains(sentence, part)) return true;
     }
     return false;
   }
 
-  std::string directory_;
   FakeCoordinator<Rounds> coordinator_;
-  std::unique_ptr<Worker> worker_;
-  std::thread thread_;
-  Notification ended_;
-  WorkerEnd end_{};
-  Mutex mutex_;
-  std::vector<std::string> said_ ABSL_GUARDED_BY(mutex_);
+  RunningWorkers workers_;
 };
 
 TEST_F(SessionTest, ALargeResultOfALargeBlobGoesTheWholeWay) {
@@ -221,9 +175,8 @@ TEST_F(SessionTest, ALargeResultOfALargeBlobGoesTheWholeWay) {
   ASSERT_TRUE(rounds().WaitForRounds(1));
   EXPECT_THAT(rounds().lines(), ElementsAre("join", "grant 5.1", "slice 5.1 is put"));
   EXPECT_EQ(rounds().result(), bytes);
-  worker_->Drain();
-  EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(kPatience));
-  EXPECT_EQ(end_, WorkerEnd::kDrained);
+  worker().Drain();
+  EXPECT_EQ(workers_.WaitForEnd(kPatience), WorkerEnd::kDrained);
 }
 
 TEST_F(SessionTest, ASmallResultGoesInline) {
@@ -247,11 +200,11 @@ TEST_F(SessionTest, ARoundsDataAreGoneSoonAfterIt) {
   StartWorker();
   ASSERT_TRUE(rounds().WaitForRounds(19));
   size_t files = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_ + "/scratch")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(workers_.directory() + "/scratch")) {
     if (absl::StartsWith(entry.path().filename().string(), "bulk-")) ++files;
   }
   EXPECT_LE(files, 2u);
-  EXPECT_FALSE(std::filesystem::exists(directory_ + "/blobs"));
+  EXPECT_FALSE(std::filesystem::exists(workers_.directory() + "/blobs"));
 }
 
 TEST_F(SessionTest, AResultThatTheCoordinatorForgotIsHandedOverAgain) {
@@ -334,8 +287,8 @@ TEST_F(SessionTest, StoppingEndsATransferThatHangs) {
   rounds().Begin("fetch:0", {rounds().Serve("abc")});
   StartWorker();
   hangs->WaitForNotification();
-  worker_->StopNow();
-  EXPECT_TRUE(ended_.WaitForNotificationWithTimeout(kPatience));
+  worker().StopNow();
+  EXPECT_EQ(workers_.WaitForEnd(kPatience), WorkerEnd::kStopped);
   may_end->Notify();
 }
 

@@ -1,10 +1,8 @@
 // Whole workers and the real coordinator: volatile rounds whose data and results are large.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -15,7 +13,7 @@
 #include "proto/jobs.grpc.pb.h"
 #include "proto/join_string.h"
 #include "worker/transport.h"
-#include "worker/worker.h"
+#include "worker/worker_testing.h"
 
 namespace potluck {
 namespace {
@@ -83,18 +81,6 @@ class EchoPlanner final : public Planner {
 
 class VolatileRoundsTest : public ::testing::Test {
  protected:
-  VolatileRoundsTest() {
-    std::string pattern = ::testing::TempDir() + "/potluck-XXXXXX";
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
-    directory_ = pattern;
-  }
-  ~VolatileRoundsTest() override {
-    for (auto& worker : workers_) worker->StopNow();
-    for (std::thread& thread : threads_) thread.join();
-    workers_.clear();
-    EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/scratch"));
-    std::filesystem::remove_all(directory_);
-  }
   void Start(uint32_t rounds, size_t bytes, int workers) {
     CoordinatorOptions options;
     options.planners = [=](const std::string&, const std::string&,
@@ -104,29 +90,9 @@ class VolatileRoundsTest : public ::testing::Test {
     absl::StatusOr<std::unique_ptr<Coordinator>> started = Coordinator::Start(std::move(options));
     ASSERT_TRUE(started.ok()) << started.status();
     coordinator_ = *std::move(started);
-    for (int i = 0; i < workers; ++i) StartWorker(absl::StrCat("worker-", i));
+    const JoinString join = *ParseJoinString(coordinator_->worker_join_string());
+    for (int i = 0; i < workers; ++i) workers_.Start(absl::StrCat("worker-", i), join);
     coordinator_->WaitForWorkers(static_cast<size_t>(workers), kPatience);
-  }
-  void StartWorker(const std::string& name) {
-    WorkerOptions options;
-    options.join = *ParseJoinString(coordinator_->worker_join_string());
-    options.name = options.installation = name;
-    options.device = "cpu";
-    options.dispatch = "scalar";
-    options.threads = 1;
-    options.cache = directory_;
-    options.program = POTLUCK_EXECUTOR_TEST_CHILD;
-    options.say = [this](const std::string& sentence) {
-      MutexLock lock(&mutex_);
-      absl::StrAppend(&said_, sentence, "\n");
-    };
-    absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Create(std::move(options));
-    ASSERT_TRUE(worker.ok()) << worker.status();
-    workers_.push_back(*std::move(worker));
-    threads_.emplace_back([&worker = *workers_.back()] {
-      std::string message;
-      worker.Run(message);
-    });
   }
   // Submits, and waits for the end.
   v1::JobStatus RunJob() {
@@ -152,17 +118,9 @@ class VolatileRoundsTest : public ::testing::Test {
     EXPECT_TRUE(watch->Finish().ok());
     return last;
   }
-  std::string said() {
-    MutexLock lock(&mutex_);
-    return said_;
-  }
 
-  std::string directory_;
   std::unique_ptr<Coordinator> coordinator_;
-  std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<std::thread> threads_;
-  Mutex mutex_;
-  std::string said_ ABSL_GUARDED_BY(mutex_);
+  RunningWorkers workers_;
 };
 
 TEST_F(VolatileRoundsTest, LargeDataAndResultsGoThereAndBackRoundByRound) {
@@ -178,7 +136,7 @@ TEST_F(VolatileRoundsTest, LargeDataAndResultsGoThereAndBackRoundByRound) {
   }
   EXPECT_EQ(sent, 20 * kSize);
   EXPECT_GE(received, 20 * kSize);
-  EXPECT_THAT(said(), ::testing::Not(::testing::HasSubstr("handed over")));
+  EXPECT_THAT(workers_.said(), ::testing::Not(::testing::Contains(::testing::HasSubstr("handed over"))));
 }
 
 // Not a test: what a step costs beside its computing. --gtest_also_run_disabled_tests --gtest_filter=Volatile*Figures

@@ -303,6 +303,16 @@ void Simulation::Soon(std::function<void()> event) {
   });
 }
 
+Outcome& Outcome::operator+=(const Outcome& other) {
+  for (const auto count : {&Outcome::events, &Outcome::restarts, &Outcome::retractions, &Outcome::repeats,
+                           &Outcome::overlaps, &Outcome::shrinks, &Outcome::lies, &Outcome::verified,
+                           &Outcome::quarantined, &Outcome::all_differed, &Outcome::wrong_totals, &Outcome::saves,
+                           &Outcome::failed_saves, &Outcome::lost_states, &Outcome::handed_over, &Outcome::not_here}) {
+    this->*count += other.*count;
+  }
+  return *this;
+}
+
 Outcome Simulate(uint64_t seed, const Rules& rules) { return Simulation(seed, rules).Run(); }
 
 }  // namespace potluck::simulation

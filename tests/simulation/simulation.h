@@ -35,6 +35,9 @@ struct Outcome {
   uint64_t lost_states = 0;   // and damaged.
   uint64_t handed_over = 0;   // Results that came apart from their slices,
   uint64_t not_here = 0;      // and slices whose results were not there.
+
+  // Adds the counts.
+  Outcome& operator+=(const Outcome& other);
 };
 
 struct Rules {

@@ -2,6 +2,7 @@
 #include "tests/simulation/simulation.h"
 
 #include <cstdlib>
+#include <optional>
 
 #include "gtest/gtest.h"
 
@@ -15,66 +16,54 @@ constexpr uint64_t kSeeds = 3000;
 #endif
 constexpr uint64_t kSeedsUntilFound = 400;
 
-TEST(SimulationTest, EveryIndexCountsExactlyOnceWhateverHappens) {
-  uint64_t first = 1, last = kSeeds;
-  if (const char* seed = std::getenv("POTLUCK_SEED")) first = last = std::strtoull(seed, nullptr, 10);
-  Outcome sum;
-  for (uint64_t seed = first; seed <= last; ++seed) {
-    const Outcome outcome = Simulate(seed, Rules());
-    ASSERT_EQ(outcome.failure, "") << "replay with POTLUCK_SEED=" << seed;
-    sum.events += outcome.events;
-    sum.restarts += outcome.restarts;
-    sum.retractions += outcome.retractions;
-    sum.repeats += outcome.repeats;
-    sum.overlaps += outcome.overlaps;
-    sum.shrinks += outcome.shrinks;
+// Over seeds from 1 to `last`, or POTLUCK_SEED alone: none may fail. Null then, and when one has failed.
+std::optional<Outcome> SimulateAll(uint64_t last, const Rules& rules) {
+  if (const char* seed = std::getenv("POTLUCK_SEED")) {
+    EXPECT_EQ(Simulate(std::strtoull(seed, nullptr, 10), rules).failure, "");
+    return std::nullopt;
   }
-  if (first == last) return;
+  Outcome sum;
+  for (uint64_t seed = 1; seed <= last; ++seed) {
+    const Outcome outcome = Simulate(seed, rules);
+    EXPECT_EQ(outcome.failure, "") << "replay with POTLUCK_SEED=" << seed;
+    if (!outcome.failure.empty()) return std::nullopt;
+    sum += outcome;
+  }
+  return sum;
+}
+
+TEST(SimulationTest, EveryIndexCountsExactlyOnceWhateverHappens) {
+  const uint64_t last = kSeeds;
+  const std::optional<Outcome> sum = SimulateAll(last, Rules());
+  if (!sum) return;
   // The seeds really reach what they are meant to reach.
-  EXPECT_GT(sum.restarts, last / 10);
-  EXPECT_GT(sum.retractions, last / 10);
-  EXPECT_GT(sum.repeats, last / 10);
-  EXPECT_GT(sum.overlaps, last / 100);
-  EXPECT_GT(sum.shrinks, last / 10);
-  RecordProperty("events", std::to_string(sum.events));
+  EXPECT_GT(sum->restarts, last / 10);
+  EXPECT_GT(sum->retractions, last / 10);
+  EXPECT_GT(sum->repeats, last / 10);
+  EXPECT_GT(sum->overlaps, last / 100);
+  EXPECT_GT(sum->shrinks, last / 10);
+  RecordProperty("events", std::to_string(sum->events));
 }
 
 TEST(TrainingTest, VolatileRoundsEndWithTheSameBitsWhateverHappens) {
-  uint64_t first = 1, last = kSeeds / 3;
-  if (const char* seed = std::getenv("POTLUCK_SEED")) first = last = std::strtoull(seed, nullptr, 10);
-  Outcome sum;
-  for (uint64_t seed = first; seed <= last; ++seed) {
-    const Outcome outcome = Simulate(seed, {.training = true});
-    ASSERT_EQ(outcome.failure, "") << "replay with POTLUCK_SEED=" << seed;
-    sum.restarts += outcome.restarts;
-    sum.retractions += outcome.retractions;
-    sum.saves += outcome.saves;
-    sum.failed_saves += outcome.failed_saves;
-    sum.lost_states += outcome.lost_states;
-    sum.handed_over += outcome.handed_over;
-    sum.not_here += outcome.not_here;
-  }
-  if (first == last) return;
-  EXPECT_GT(sum.restarts, last / 10);
-  EXPECT_GT(sum.retractions, last / 10);
-  EXPECT_GT(sum.saves, last);
-  EXPECT_GT(sum.failed_saves, last / 10);
-  EXPECT_GT(sum.lost_states, last / 100);
-  EXPECT_GT(sum.handed_over, last);
-  EXPECT_GT(sum.not_here, last / 100);
+  const uint64_t last = kSeeds / 3;
+  const std::optional<Outcome> sum = SimulateAll(last, {.training = true});
+  if (!sum) return;
+  EXPECT_GT(sum->restarts, last / 10);
+  EXPECT_GT(sum->retractions, last / 10);
+  EXPECT_GT(sum->saves, last);
+  EXPECT_GT(sum->failed_saves, last / 10);
+  EXPECT_GT(sum->lost_states, last / 100);
+  EXPECT_GT(sum->handed_over, last);
+  EXPECT_GT(sum->not_here, last / 100);
 }
 
 TEST(TrainingTest, LiarsAreFoundBeforeTheirRoundCloses) {
-  Outcome sum;
-  for (uint64_t seed = 1; seed <= kSeeds / 10; ++seed) {
-    const Outcome outcome = Simulate(seed, {.verify = 1, .liars = true, .lie_chance = 0.05, .training = true});
-    ASSERT_EQ(outcome.failure, "") << "seed " << seed;
-    sum.lies += outcome.lies;
-    sum.quarantined += outcome.quarantined;
-    sum.wrong_totals += outcome.wrong_totals;
-  }
-  EXPECT_GT(sum.quarantined, kSeeds / 100);
-  EXPECT_EQ(sum.wrong_totals, 0u);
+  const std::optional<Outcome> sum =
+      SimulateAll(kSeeds / 10, {.verify = 1, .liars = true, .lie_chance = 0.05, .training = true});
+  if (!sum) return;
+  EXPECT_GT(sum->quarantined, kSeeds / 100);
+  EXPECT_EQ(sum->wrong_totals, 0u);
 }
 
 TEST(TrainingTest, ARoundThatKeepsALiarsSlicesIsNoticed) {
@@ -92,29 +81,18 @@ TEST(SimulationTest, TheSameSeedGivesTheSameRun) {
 class VerificationTest : public testing::TestWithParam<double> {};
 
 TEST_P(VerificationTest, EveryLieThatIsDrawnIsFoundAndNoHonestWorkerIsBlamed) {
-  uint64_t first = 1, last = GetParam() < 1 ? kSeeds / 3 : kSeeds / 6;
-  if (const char* seed = std::getenv("POTLUCK_SEED")) first = last = std::strtoull(seed, nullptr, 10);
-  Outcome sum;
-  for (uint64_t seed = first; seed <= last; ++seed) {
-    const Outcome outcome = Simulate(seed, {.verify = GetParam(), .liars = true});
-    ASSERT_EQ(outcome.failure, "") << "replay with POTLUCK_SEED=" << seed;
-    sum.restarts += outcome.restarts;
-    sum.lies += outcome.lies;
-    sum.verified += outcome.verified;
-    sum.quarantined += outcome.quarantined;
-    sum.all_differed += outcome.all_differed;
-    sum.wrong_totals += outcome.wrong_totals;
-  }
-  if (first == last) return;
-  RecordProperty("lies", std::to_string(sum.lies));
-  RecordProperty("verified", std::to_string(sum.verified));
-  RecordProperty("quarantined", std::to_string(sum.quarantined));
-  RecordProperty("all_differed", std::to_string(sum.all_differed));
-  RecordProperty("wrong_totals", std::to_string(sum.wrong_totals));
-  EXPECT_GT(sum.restarts, last / 10);
-  EXPECT_GT(sum.lies, last / 10);
-  EXPECT_GT(sum.quarantined, last / 200);
-  EXPECT_TRUE(GetParam() < 1 || sum.wrong_totals == 0);
+  const uint64_t last = GetParam() < 1 ? kSeeds / 3 : kSeeds / 6;
+  const std::optional<Outcome> sum = SimulateAll(last, {.verify = GetParam(), .liars = true});
+  if (!sum) return;
+  RecordProperty("lies", std::to_string(sum->lies));
+  RecordProperty("verified", std::to_string(sum->verified));
+  RecordProperty("quarantined", std::to_string(sum->quarantined));
+  RecordProperty("all_differed", std::to_string(sum->all_differed));
+  RecordProperty("wrong_totals", std::to_string(sum->wrong_totals));
+  EXPECT_GT(sum->restarts, last / 10);
+  EXPECT_GT(sum->lies, last / 10);
+  EXPECT_GT(sum->quarantined, last / 200);
+  EXPECT_TRUE(GetParam() < 1 || sum->wrong_totals == 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shares, VerificationTest, testing::Values(0.1, 1.0));
@@ -131,11 +109,8 @@ TEST(LiarsTest, WhereThreeDifferNobodyIsBelievedAndTheTotalIsRight) {
 }
 
 TEST(HonestTest, HonestWorkersAgreeWhateverHappens) {
-  for (uint64_t seed = 1; seed <= kSeeds / 10; ++seed) {
-    const Outcome outcome = Simulate(seed, {.verify = 0.5});
-    ASSERT_EQ(outcome.failure, "") << "seed " << seed;
-    ASSERT_EQ(outcome.quarantined, 0u) << "seed " << seed;
-  }
+  const std::optional<Outcome> sum = SimulateAll(kSeeds / 10, {.verify = 0.5});
+  if (sum) EXPECT_EQ(sum->quarantined, 0u);
 }
 
 // Defects of the verification show only where something is verified.
