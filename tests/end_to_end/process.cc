@@ -101,12 +101,18 @@ Process::Process(const std::string& program, const std::vector<std::string>& arg
     close(output[0]);
     close(errors[0]);
     MutexLock lock(&mutex_);
-    errors_ = absl::StrCat("cannot start ", program, ": ", std::strerror(error), "\n");
+    errors_.text = absl::StrCat("cannot start ", program, ": ", std::strerror(error), "\n");
     exit_ = Exit{.code = 127};
     return;
   }
-  output_reader_ = std::thread([this, fd = output[0]] { Read(fd, output_); });
-  error_reader_ = std::thread([this, fd = errors[0]] { Read(fd, errors_); });
+  {
+    MutexLock lock(&mutex_);
+    output_.fd = output[0];
+    errors_.fd = errors[0];
+  }
+  for (const int fd : {output[0], errors[0]}) fcntl(fd, F_SETFL, O_NONBLOCK);
+  output_reader_ = std::thread([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Read(output_); });
+  error_reader_ = std::thread([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { Read(errors_); });
   reaper_ = std::thread([this] { Reap(); });
 }
 
@@ -119,21 +125,37 @@ Process::~Process() {
   close(stop_[0]);
 }
 
-void Process::Read(int fd, std::string& text) {
+void Process::Drain(Stream& stream) {
   char buffer[4096];
-  pollfd watched[2] = {{fd, POLLIN, 0}, {stop_[0], POLLIN, 0}};
-  while (poll(watched, 2, -1) >= 0 || errno == EINTR) {
-    if ((watched[0].revents & (POLLIN | POLLHUP)) != 0) {
-      const ssize_t size = read(fd, buffer, sizeof buffer);
-      if (size <= 0) break;
-      MutexLock lock(&mutex_);
-      text.append(buffer, static_cast<size_t>(size));
-      changed_.SignalAll();
-    } else if (watched[1].revents != 0) {
-      break;
+  while (stream.fd >= 0) {
+    const ssize_t size = read(stream.fd, buffer, sizeof buffer);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && errno == EAGAIN) return;
+    if (size <= 0) {
+      close(stream.fd);
+      stream.fd = -1;
+      return;
     }
+    stream.text.append(buffer, static_cast<size_t>(size));
+    changed_.SignalAll();
   }
-  close(fd);
+}
+
+void Process::Read(Stream& stream) {
+  pollfd watched[2] = {{-1, POLLIN, 0}, {stop_[0], POLLIN, 0}};
+  while (true) {
+    {
+      MutexLock lock(&mutex_);
+      if ((watched[1].revents & (POLLIN | POLLHUP)) == 0) Drain(stream);
+      if (watched[1].revents != 0 && stream.fd >= 0) {
+        close(stream.fd);
+        stream.fd = -1;
+      }
+      watched[0].fd = stream.fd;
+    }
+    if (watched[0].fd < 0) return;
+    poll(watched, 2, -1);
+  }
 }
 
 void Process::Reap() {
@@ -142,6 +164,9 @@ void Process::Reap() {
   while (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
   }
   MutexLock lock(&mutex_);
+  // Its last words, before anybody hears that it has ended. Children of its own may have more to say.
+  Drain(output_);
+  Drain(errors_);
   int status = 0;
   waitpid(pid_, &status, 0);
   exit_ = WIFSIGNALED(status) ? Exit{.signal = WTERMSIG(status)} : Exit{.code = WEXITSTATUS(status)};
@@ -150,12 +175,12 @@ void Process::Reap() {
 
 std::string Process::output() const {
   MutexLock lock(&mutex_);
-  return output_;
+  return output_.text;
 }
 
 std::string Process::errors() const {
   MutexLock lock(&mutex_);
-  return errors_;
+  return errors_.text;
 }
 
 bool Process::has_ended() const {
@@ -166,10 +191,10 @@ bool Process::has_ended() const {
 bool Process::WaitForLine(const std::string& text, absl::Duration timeout, int times) {
   const absl::Time end = MonotonicNow() + timeout;
   MutexLock lock(&mutex_);
-  while (LinesWith(output_, text) + LinesWith(errors_, text) < times) {
+  while (LinesWith(output_.text, text) + LinesWith(errors_.text, text) < times) {
     const absl::Duration left = end - MonotonicNow();
     if (left <= absl::ZeroDuration()) return false;
-    // Its last words may come a little after its end.
+    // Its children's words may come after its end.
     if (exit_.has_value() && !changed_.WaitFor(&mutex_, std::min(left, absl::Seconds(1)))) return false;
     if (!exit_.has_value()) changed_.WaitFor(&mutex_, left);
   }

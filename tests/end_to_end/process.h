@@ -52,7 +52,14 @@ class Process {
   void Kill();
 
  private:
-  void Read(int fd, std::string& text);
+  // A pipe of the process's, and what came out of it.
+  struct Stream {
+    int fd = -1;  // Does not block; -1: it has ended.
+    std::string text;
+  };
+  void Read(Stream& stream) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What can be read now.
+  void Drain(Stream& stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Reap();
 
   pid_t pid_ = -1;
@@ -61,8 +68,8 @@ class Process {
 
   mutable Mutex mutex_;
   CondVar changed_;
-  std::string output_ ABSL_GUARDED_BY(mutex_);
-  std::string errors_ ABSL_GUARDED_BY(mutex_);
+  Stream output_ ABSL_GUARDED_BY(mutex_);
+  Stream errors_ ABSL_GUARDED_BY(mutex_);
   std::optional<Exit> exit_ ABSL_GUARDED_BY(mutex_);
 };
 
