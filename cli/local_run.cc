@@ -4,11 +4,15 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
+#include <fstream>
+#include <limits>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "cli/commands.h"
 #include "worker/devices.h"
 #include "worker/frames.h"
@@ -21,25 +25,40 @@ constexpr char kMemory[] = "/dev/shm";
 // What is smaller is part of messages.
 constexpr uint64_t kLeastShared = kMaxInlineSliceBytes;
 
-// A folder of this user alone; false: somebody else made it.
-bool MakePrivate(const std::string& path) {
+// A folder of this user alone, and not one that somebody else made.
+bool IsPrivate(const std::string& path) {
   struct stat found {};
-  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return false;
   return lstat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode) && found.st_uid == geteuid() &&
          (found.st_mode & 077) == 0;
 }
 
-// In memory, if that has room for what so many workers and the coordinator have there at most, with as much to spare.
-Scratch MakeShared(uint64_t result_bytes, size_t workers) {
-  if (result_bytes < kLeastShared) return Scratch();
-  struct statvfs memory {};
-  // Of each worker one that is computed, one on its way and those waiting (worker/lease_book.h); of rounds the open one
-  // and the last.
-  const uint64_t needed = 2 * result_bytes * (4 * workers + 4);
-  const std::string parent = absl::StrCat(kMemory, "/potluck-", geteuid());
-  if (statvfs(kMemory, &memory) != 0 || memory.f_bavail * memory.f_frsize < needed || !MakePrivate(parent)) {
-    return Scratch();
+// What processes may still take, without others being written to a disk; as much as there can be if nobody knows.
+uint64_t AvailableMemory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);) {
+    uint64_t kibibytes = 0;
+    absl::string_view text = line;
+    if (absl::ConsumePrefix(&text, "MemAvailable:") && absl::ConsumeSuffix(&text, "kB") &&
+        absl::SimpleAtoi(text, &kibibytes)) {
+      return kibibytes << 10;
+    }
   }
+  return std::numeric_limits<uint64_t>::max();
+}
+
+// In memory, if that has room for what so many slots and the coordinator have there at most, with as much to spare.
+Scratch MakeShared(uint64_t result_bytes, size_t slots) {
+  const std::string parent = absl::StrCat(kMemory, "/potluck-", geteuid());
+  if (result_bytes >= kLeastShared) mkdir(parent.c_str(), 0700);
+  if (!IsPrivate(parent)) return Scratch();
+  Scratch::RemoveOrphans(parent);  // First: what a killed run left behind may be what takes the room.
+  if (result_bytes < kLeastShared) return Scratch();
+  // Of each slot one that is computed, one on its way and those waiting (worker/lease_book.h); of rounds the open one
+  // and the last.
+  const uint64_t needed = 2 * result_bytes * (4 * slots + 4);
+  struct statvfs memory {};
+  if (statvfs(kMemory, &memory) != 0) return Scratch();
+  if (std::min<uint64_t>(memory.f_bavail * memory.f_frsize, AvailableMemory()) < needed) return Scratch();
   absl::StatusOr<Scratch> scratch = Scratch::Create(parent);
   return scratch.ok() ? *std::move(scratch) : Scratch();
 }
@@ -87,7 +106,7 @@ absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& f
         absl::StrCat("--local-workers is ", plan.size(), "; allowed is at least ", least_workers, ": ", why));
   }
   std::unique_ptr<LocalRun> run(new LocalRun);
-  run->shared_ = MakeShared(result_bytes, plan.size());
+  run->shared_ = MakeShared(result_bytes, plan.size() == 1 ? found->devices.size() : plan.size());
   CoordinatorOptions options;
   options.shared_folder = run->shared_.path();
   options.state_directory = state_directory;

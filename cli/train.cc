@@ -122,7 +122,7 @@ class Run {
       return Fail(Interrupted(job.status()));
     }
     job_ = *job;
-    if (embedded()) folder_->NoteJob(job_);
+    if (embedded()) folder_->NoteUnfinished({job_, parameter_bytes_});
     const absl::StatusOr<v1::JobStatus> status =
         Follow(*client_, job_, flags_.job.patience, interrupt_, display_,
                /*waits_for_others=*/!embedded(), WithPortableNote(MakeJobProgress(), display_));
@@ -156,8 +156,8 @@ class Run {
     if (!flags_.resumes() && folder_->HasState()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "--out is ", folder_->path(), ", where a job was left unfinished; allowed is another folder, or to ",
-          "take that job up again: potluck train --resume ", std::max<uint64_t>(1, folder_->UnfinishedJob()), " --out ",
-          folder_->path()));
+          "take that job up again: potluck train --resume ", std::max<uint64_t>(1, folder_->ReadUnfinished().job),
+          " --out ", folder_->path()));
     }
     return absl::OkStatus();
   }
@@ -210,10 +210,13 @@ class Run {
   }
 
   absl::Status ConnectToCoordinator() {
-    const Result<cnn::Model> model = cnn::MakeModel(spec_.model);
-    const uint64_t result_bytes = model.ok() ? model->parameter_count * sizeof(float) : 0;
+    if (flags_.resumes()) {
+      parameter_bytes_ = folder_ ? folder_->ReadUnfinished().parameter_bytes : 0;
+    } else if (const Result<cnn::Model> model = cnn::MakeModel(spec_.model); model.ok()) {
+      parameter_bytes_ = model->parameter_count * sizeof(float);
+    }
     const absl::StatusOr<JoinString> join =
-        OpenTable(flags_.local, flags_.job, folder_ ? folder_->state_directory() : "", result_bytes, interrupt_,
+        OpenTable(flags_.local, flags_.job, folder_ ? folder_->state_directory() : "", parameter_bytes_, interrupt_,
                   display_, local_);
     if (!join.ok()) return join.status();
     join_ = *join;
@@ -418,6 +421,7 @@ class Run {
   std::unique_ptr<LocalRun> local_;
   std::unique_ptr<Client> client_;
   uint64_t job_ = 0;
+  uint64_t parameter_bytes_ = 0;  // 0: not known.
 };
 
 }  // namespace

@@ -142,13 +142,15 @@ bool TrainFolder::HasState() const {
   return fs::exists(fs::path(state_directory()) / "potluck.db", error);
 }
 
-uint64_t TrainFolder::UnfinishedJob() const {
-  uint64_t job = 0;
-  std::ifstream(fs::path(state_directory()) / "job") >> job;
-  return job;
+TrainFolder::Unfinished TrainFolder::ReadUnfinished() const {
+  Unfinished run;
+  std::ifstream(fs::path(state_directory()) / "job") >> run.job >> run.parameter_bytes;
+  return run;
 }
 
-void TrainFolder::NoteJob(uint64_t job) const { std::ofstream(fs::path(state_directory()) / "job") << job << "\n"; }
+void TrainFolder::NoteUnfinished(const Unfinished& run) const {
+  std::ofstream(fs::path(state_directory()) / "job") << run.job << "\n" << run.parameter_bytes << "\n";
+}
 
 bool TrainFolder::HasResult() const {
   std::error_code error;

@@ -23,10 +23,14 @@ class TrainFolder {
   const std::string& path() const { return path_; }
   std::string Path(absl::string_view name) const;
   std::string state_directory() const { return Path(".potluck-train"); }
-  // Whether a run was left unfinished here, and which job that is; 0: not known.
   bool HasState() const;
-  uint64_t UnfinishedJob() const;
-  void NoteJob(uint64_t job) const;
+  // Which run was left unfinished here, and how large its parameters are; 0: not known.
+  struct Unfinished {
+    uint64_t job = 0;
+    uint64_t parameter_bytes = 0;
+  };
+  Unfinished ReadUnfinished() const;
+  void NoteUnfinished(const Unfinished& run) const;
   // Takes away what a coordinator left there, nothing else's.
   absl::Status RemoveState() const;
   // Whether a run was finished here.

@@ -35,7 +35,8 @@ std::string DescribeEnd(int status) {
 }
 
 // This process's environment, in which OpenMP's threads wait without spinning unless somebody has decided otherwise:
-// whoever shares the cores with a child (other workers, the coordinator) needs them. libgomp reads it when it is loaded.
+// whoever shares the cores with a child (other workers, the coordinator) needs them. libgomp reads it when it is
+// loaded.
 std::vector<char*> ChildEnvironment() {
   static char passive[] = "OMP_WAIT_POLICY=passive";
   std::vector<char*> variables;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -34,6 +35,7 @@ std::vector<std::string> ChildArguments(const ExecutorOptions& options) {
   if (!device.plugin.empty()) args.insert(args.end(), {"--plugin", device.plugin});
   if (!device.onednn_plugin.empty()) args.insert(args.end(), {"--onednn", device.onednn_plugin});
   if (!options.scratch.empty()) args.insert(args.end(), {"--scratch", options.scratch});
+  if (!options.shared_scratch.empty()) args.insert(args.end(), {"--shared-scratch", options.shared_scratch});
   if (options.when_idle) args.emplace_back("--when-idle");
   return args;
 }
@@ -156,12 +158,14 @@ class Executor::Loop {
 
   // Results that a child did not live to report.
   void RemoveResultFiles(pid_t pid) const {
-    if (options_.scratch.empty()) return;
-    std::error_code error;
-    for (const auto& file : std::filesystem::directory_iterator(options_.scratch, error)) {
-      if (!absl::StartsWith(file.path().filename().string(), ResultFilePrefix(pid))) continue;
-      std::error_code ignored;
-      std::filesystem::remove(file.path(), ignored);
+    for (const std::string& folder : {options_.shared_scratch, options_.scratch}) {
+      std::error_code error;
+      if (folder.empty()) continue;
+      for (const auto& file : std::filesystem::directory_iterator(folder, error)) {
+        if (!absl::StartsWith(file.path().filename().string(), ResultFilePrefix(pid))) continue;
+        std::error_code ignored;
+        std::filesystem::remove(file.path(), ignored);
+      }
     }
   }
 
@@ -355,14 +359,13 @@ class Executor::Loop {
     std::shared_ptr<const ResultFile> file;
     if (!frame.text.empty()) {
       // Only what it wrote itself: a wrong path must not cost anybody else a file.
-      const std::string prefix = absl::StrCat(options_.scratch, "/", ResultFilePrefix(child_->pid()));
-      if (options_.scratch.empty() || !absl::StartsWith(frame.text, prefix) ||
-          frame.text.find('/', prefix.size()) != std::string::npos) {
+      const bool is_shared = IsItsResult(frame.text, options_.shared_scratch);
+      if (!is_shared && !IsItsResult(frame.text, options_.scratch)) {
         Kill(absl::StrCat("it reported a result in the file ", frame.text, ", which is not its own."));
         return;
       }
       absl::StatusOr<std::shared_ptr<const ResultFile>> taken =
-          ResultFile::Take(frame.text, options_.names_results ? NameToKeep() : "");
+          ResultFile::Take(frame.text, is_shared ? NameToKeep() : "");
       if (!taken.ok()) {
         Kill(absl::StrCat("it reported a result that is not there. ", taken.status().message()));
         return;
@@ -378,8 +381,15 @@ class Executor::Loop {
     }
   }
 
-  // Not one of those that are removed with their executor.
-  std::string NameToKeep() { return absl::StrCat(options_.scratch, "/kept-", child_->pid(), "-", ++kept_); }
+  bool IsItsResult(const std::string& path, const std::string& folder) const {
+    const std::string prefix = absl::StrCat(folder, "/", ResultFilePrefix(child_->pid()));
+    return !folder.empty() && absl::StartsWith(path, prefix) && path.find('/', prefix.size()) == std::string::npos;
+  }
+  // Not one of those that are removed with their executor. Of all executors of this process: they share the folder.
+  std::string NameToKeep() const {
+    static std::atomic<uint64_t> kept = 0;
+    return absl::StrCat(options_.shared_scratch, "/kept-", ++kept);
+  }
 
   void HandleNeed(PendingRun& run, const Frame& frame) {
     const size_t count = frame.bytes.size() / kSha256Bytes;
@@ -424,8 +434,7 @@ class Executor::Loop {
   std::string last_words_;
   std::optional<OpenRound> open_;
   std::deque<PendingRun> runs_;
-  int deaths_ = 0;     // Since the last slice.
-  uint64_t kept_ = 0;  // Names given to results.
+  int deaths_ = 0;  // Since the last slice.
   absl::Time restart_at_ = absl::InfinitePast();
   absl::Time start_by_ = absl::InfiniteFuture();
   absl::Time speak_by_ = absl::InfiniteFuture();

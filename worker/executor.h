@@ -36,8 +36,8 @@ struct ExecutorOptions {
   std::string program = "/proc/self/exe";  // Called as `program executor ...`; see executor_main.h.
   DeviceSpec device;
   std::string scratch;  // A folder for large results; empty: there are none.
-  // Whether the files of large results have names, so that others can read them.
-  bool names_results = false;
+  // Tried before it, for results that others read by their name, which they keep; empty: there are none.
+  std::string shared_scratch;
   double slice_seconds = 2.0;
   bool when_idle = false;  // Lowest priority.
 

@@ -36,7 +36,7 @@ constexpr unsigned kProbeSeconds = 120;
 
 struct Arguments {
   DeviceSpec device;
-  std::string scratch;
+  std::string scratch, shared_scratch;
   double slice_seconds = 2.0;
   bool when_idle = false;
   bool list_devices = false;
@@ -68,6 +68,8 @@ Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
       parsed.device.onednn_plugin = value;
     } else if (name == "--scratch") {
       parsed.scratch = value;
+    } else if (name == "--shared-scratch") {
+      parsed.shared_scratch = value;
     } else if (name == "--slice-seconds") {
       good = absl::SimpleAtod(value, &parsed.slice_seconds) && parsed.slice_seconds > 0;
     } else {
@@ -314,8 +316,13 @@ class Child {
       return Status::Error(absl::StrCat("The result of ", ToString(interval), " has ", payload.size(),
                                         " bytes; allowed without a scratch folder: ", kMaxFramePayload, "."));
     } else {
-      slice.text = absl::StrCat(arguments_.scratch, "/", ResultFilePrefix(getpid()), ++files_);
-      const absl::Status written = WriteResultFile(slice.text, payload);
+      const std::string name = absl::StrCat("/", ResultFilePrefix(getpid()), ++files_);
+      absl::Status written = absl::UnavailableError("");
+      for (const std::string& folder : {arguments_.shared_scratch, arguments_.scratch}) {
+        if (folder.empty() || written.ok()) continue;
+        slice.text = folder + name;
+        written = WriteResultFile(slice.text, payload);
+      }
       if (!written.ok()) return Status::Error(std::string(written.message()));
     }
     Send(slice);

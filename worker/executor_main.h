@@ -1,6 +1,7 @@
 // The child's side of an executor: `potluck executor`, a command that only workers start.
 //
 //   potluck executor --device cpu|cuda --index I --threads T --dispatch D --plugin PATH --onednn PATH --scratch DIR
+//   --shared-scratch DIR
 //     --slice-seconds S [--when-idle]
 //   potluck executor --list-devices --plugin PATH
 //

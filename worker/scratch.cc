@@ -31,7 +31,9 @@ int Lock(const std::string& file, int flags) {
   return -1;
 }
 
-void RemoveOrphans(const std::string& parent) {
+}  // namespace
+
+void Scratch::RemoveOrphans(const std::string& parent) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(parent, error)) {
     const std::string file = entry.path().string();
@@ -44,8 +46,6 @@ void RemoveOrphans(const std::string& parent) {
     close(lock);
   }
 }
-
-}  // namespace
 
 absl::StatusOr<Scratch> Scratch::Create(const std::string& parent) {
   std::error_code error;

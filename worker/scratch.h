@@ -14,6 +14,8 @@ class Scratch {
   // A new folder in `parent`, which is made if there is none. Removes those whose processes are gone.
   static absl::StatusOr<Scratch> Create(const std::string& parent);
   Scratch() = default;  // No folder.
+  // Those in `parent` whose processes are gone.
+  static void RemoveOrphans(const std::string& parent);
   ~Scratch();
   Scratch(Scratch&& other) noexcept : path_(std::exchange(other.path_, {})), lock_(std::exchange(other.lock_, -1)) {}
   Scratch& operator=(Scratch&& other) noexcept {

@@ -185,8 +185,9 @@ void Session::End(WorkerEnd end, std::string message) {
 WorkerEnd Session::Run(std::string& message) {
   OpenFolders();
   link_ = std::make_unique<Link>(options_.join);
-  transfers_ = std::make_unique<Transfers>(
-      TransferOptions{absl::StrCat(cache_, "/blobs"), options_.cache_bytes, scratch_.path(), options_.shared}, *this);
+  transfers_ = std::make_unique<Transfers>(TransferOptions{absl::StrCat(cache_, "/blobs"), options_.cache_bytes,
+                                                           scratch_.path(), options_.shared, shared_scratch_.path()},
+                                           *this);
   if (StartExecutors()) {
     while (!end_) {
       KeepBusy();
@@ -207,13 +208,15 @@ void Session::OpenFolders() {
   cache_ = options_.cache.empty() ? CacheDirectory() : options_.cache;
   // Without a home, as service accounts are: what is kept lasts as long as that folder does.
   if (cache_.empty()) cache_ = absl::StrCat("/tmp/potluck-", getuid());
-  absl::StatusOr<Scratch> scratch =
-      Scratch::Create(options_.shared.empty() ? absl::StrCat(cache_, "/scratch") : options_.shared);
+  absl::StatusOr<Scratch> scratch = Scratch::Create(absl::StrCat(cache_, "/scratch"));
   if (scratch.ok()) {
     scratch_ = *std::move(scratch);
   } else {
     Say(absl::StrCat("jobs with large data cannot be worked on: ", std::string(scratch.status().message())));
   }
+  if (options_.shared.empty()) return;
+  absl::StatusOr<Scratch> shared = Scratch::Create(options_.shared);
+  if (shared.ok()) shared_scratch_ = *std::move(shared);
 }
 
 bool Session::StartExecutors() {
@@ -222,7 +225,7 @@ bool Session::StartExecutors() {
     if (!options_.program.empty()) options.program = options_.program;
     options.device = slot->device_;
     options.scratch = scratch_.path();
-    options.names_results = !options_.shared.empty();
+    options.shared_scratch = shared_scratch_.path();
     options.slice_seconds = options_.slice_seconds;
     options.when_idle = options_.when_idle;
     // A CPU does not hang as a driver does, and one index of a large board may take it hours.

@@ -121,7 +121,7 @@ class Session : public TransferEvents {
   LeaseBook book_;
   std::unique_ptr<Link> link_;
   std::string cache_;  // The folder.
-  Scratch scratch_;
+  Scratch scratch_, shared_scratch_;
   std::unique_ptr<Transfers> transfers_;
   bool is_transferring_ = false;  // The coordinator knows this session's leases.
   std::set<RoundKey> rounds_in_use_, rounds_known_;

@@ -260,7 +260,7 @@ absl::StatusOr<std::string> Transfers::FetchOne(const std::string& digest, bool 
   }
   absl::StatusOr<std::string> here = FindHere(digest, is_bulk);
   if (here.ok() || !absl::IsNotFound(here.status())) return here;
-  if (is_bulk && !options_.shared.empty()) {
+  if (is_bulk && !options_.shared_scratch.empty()) {
     absl::StatusOr<std::string> linked = LinkShared(digest);
     if (linked.ok()) return linked;
   }
@@ -300,14 +300,16 @@ absl::StatusOr<std::string> Transfers::LinkShared(const std::string& digest) {
   request.set_may_share(true);
   {
     MutexLock lock(&mutex_);
-    if (way_.number != way->number) return absl::CancelledError("The connection was lost.");
+    if (is_ending_ || way_.number != way->number || !IsWanted(digest)) {
+      return absl::CancelledError("The connection was lost, or it is not wanted any more.");
+    }
     wanted_[digest].call = &context;
   }
   const std::unique_ptr<grpc::ClientReader<v1::BlobPiece>> reader = way->line->stub->GetBlob(&context, request);
   v1::BlobPiece piece;
   std::string path;
-  if (reader->Read(&piece) && !piece.file().empty()) {
-    path = absl::StrCat(options_.scratch, "/", piece.file());
+  if (reader->Read(&piece) && !piece.file().empty() && !absl::StrContains(piece.file(), '/')) {
+    path = absl::StrCat(options_.shared_scratch, "/", piece.file());
     if (link(absl::StrCat(options_.shared, "/", piece.file()).c_str(), path.c_str()) != 0) path.clear();
   }
   context.TryCancel();
@@ -420,8 +422,13 @@ void Transfers::HandOverAll() {
     const auto is_wanted = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return result_ && result_->result == result.result; };
     BackOff back_off(kFirstPause, kLongestPause);
     int damages = 0;
+    bool by_name = true;
     while (const std::optional<Way> way = WaitForWay(is_wanted)) {
-      const absl::StatusOr<std::string> digest = Send(result, *way);
+      const absl::StatusOr<std::string> digest = Send(result, *way, by_name);
+      if (by_name && absl::IsInvalidArgument(digest.status())) {  // The coordinator cannot read it there.
+        by_name = false;
+        continue;
+      }
       const bool is_over = digest.ok() || IsFinal(digest.status()) || absl::IsInternal(digest.status()) ||
                            (absl::IsDataLoss(digest.status()) && ++damages >= kMostDamages);
       if (!is_over) {
@@ -438,12 +445,12 @@ void Transfers::HandOverAll() {
   }
 }
 
-absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, const Way& way) {
+absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, const Way& way, bool by_name) {
   grpc::ClientContext context;
   Authorize(context, way.line->token);
   {
     MutexLock lock(&mutex_);
-    if (way_.number != way.number || !result_) return absl::CancelledError("The connection was lost.");
+    if (is_ending_ || way_.number != way.number || !result_) return absl::CancelledError("The connection was lost.");
     result_call_ = &context;
   }
   const absl::Time begun = AwakeNow();
@@ -457,7 +464,7 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
   request.mutable_round()->set_number(result.round.round);
   request.set_size(result.result->size());
   const std::string& path = result.result->path();
-  const bool is_shared = !options_.shared.empty() && absl::StartsWith(path, options_.shared + "/");
+  const bool is_shared = by_name && !options_.shared.empty() && absl::StartsWith(path, options_.shared + "/");
   if (is_shared) request.set_file(path.substr(options_.shared.size() + 1));
   bool is_going = writer->Write(request);
   request.Clear();

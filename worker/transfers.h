@@ -38,8 +38,9 @@ struct TransferOptions {
   std::string cache;  // A folder for blobs that are kept.
   uint64_t cache_bytes = uint64_t{4} << 30;
   std::string scratch;  // One for those that are not.
-  // One that the coordinator shares, and that the scratch folder is in: what is large goes through files. Empty: none.
-  std::string shared;
+  // One that the coordinator shares, where what is large goes through files, and one in it for what was linked; empty:
+  // none.
+  std::string shared, shared_scratch;
 };
 
 class TransferEvents {
@@ -113,7 +114,9 @@ class Transfers {
   void StartFetchers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void HandOverAll() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::StatusOr<std::string> Send(const LeaseBook::HandOver& result, const Way& way) ABSL_LOCKS_EXCLUDED(mutex_);
+  // `by_name`: as a file in the shared folder, if it is one.
+  absl::StatusOr<std::string> Send(const LeaseBook::HandOver& result, const Way& way, bool by_name)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Waits for a connection while `is_wanted`; nullopt when it is not, or it is time to end.
   std::optional<Way> WaitForWay(const std::function<bool()>& is_wanted) ABSL_LOCKS_EXCLUDED(mutex_);
   // A pause after a failed call, which a new connection ends.

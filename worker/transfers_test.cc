@@ -136,7 +136,8 @@ class TransfersTest : public ::testing::Test {
 TEST_F(TransfersTest, WhatIsLargeGoesThroughASharedFolder) {
   const std::string shared = directory_ + "/shared", scratch = shared + "/mine";
   std::filesystem::create_directories(scratch);
-  transfers_ = std::make_unique<Transfers>(TransferOptions{directory_ + "/blobs", 1 << 30, scratch, shared}, events_);
+  transfers_ = std::make_unique<Transfers>(
+      TransferOptions{directory_ + "/blobs", 1 << 30, directory_ + "/scratch", shared, scratch}, events_);
   Connect();
   service().ShareIn(shared);
   const std::string bulk = Bytes('b', 3 * kPieceBytes), digest = service().Serve(bulk);
@@ -165,7 +166,8 @@ TEST_F(TransfersTest, WhatIsLargeGoesThroughASharedFolder) {
 
 TEST_F(TransfersTest, WhereNothingIsSharedTheWireServes) {
   transfers_ = std::make_unique<Transfers>(
-      TransferOptions{directory_ + "/blobs", 1 << 30, directory_ + "/scratch", directory_}, events_);
+      TransferOptions{directory_ + "/blobs", 1 << 30, directory_ + "/scratch", directory_, directory_ + "/scratch"},
+      events_);
   Connect();
   const std::string bulk = Bytes('b', kPieceBytes), digest = service().Serve(bulk);
   transfers_->Fetch(kLease, digest, true);

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <random>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -81,8 +83,9 @@ class EchoPlanner final : public Planner {
 
 class VolatileRoundsTest : public ::testing::Test {
  protected:
-  void Start(uint32_t rounds, size_t bytes, int workers) {
+  void Start(uint32_t rounds, size_t bytes, int workers, const std::string& shared = "") {
     CoordinatorOptions options;
+    options.shared_folder = shared;
     options.planners = [=](const std::string&, const std::string&,
                            const BlobReader&) -> Result<std::unique_ptr<Planner>> {
       return std::unique_ptr<Planner>(std::make_unique<EchoPlanner>(rounds, bytes));
@@ -91,7 +94,7 @@ class VolatileRoundsTest : public ::testing::Test {
     ASSERT_TRUE(started.ok()) << started.status();
     coordinator_ = *std::move(started);
     const JoinString join = *ParseJoinString(coordinator_->worker_join_string());
-    for (int i = 0; i < workers; ++i) workers_.Start(absl::StrCat("worker-", i), join);
+    for (int i = 0; i < workers; ++i) workers_.Start(absl::StrCat("worker-", i), join, shared);
     coordinator_->WaitForWorkers(static_cast<size_t>(workers), kPatience);
   }
   // Submits, and waits for the end.
@@ -137,6 +140,27 @@ TEST_F(VolatileRoundsTest, LargeDataAndResultsGoThereAndBackRoundByRound) {
   EXPECT_EQ(sent, 20 * kSize);
   EXPECT_GE(received, 20 * kSize);
   EXPECT_THAT(workers_.said(), ::testing::Not(::testing::Contains(::testing::HasSubstr("handed over"))));
+}
+
+TEST_F(VolatileRoundsTest, OnOneMachineTheyGoThroughASharedFolder) {
+  constexpr size_t kSize = 5 * (size_t{1} << 20) / 2;
+  const std::string shared = workers_.directory() + "/shared";
+  std::filesystem::create_directory(shared);
+  Start(20, kSize, 2, shared);
+  const v1::JobStatus job = RunJob();
+  EXPECT_EQ(job.state(), v1::JobStatus::DONE) << job.DebugString();
+  EXPECT_EQ(job.summary(), "20");
+  uint64_t sent = 0;
+  for (const v1::Contribution& contribution : job.contributions()) sent += contribution.bytes_sent();
+  EXPECT_EQ(sent, 20 * kSize);
+  // What the last round read is still there; of results there is nothing.
+  size_t bulk_files = 0;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(shared)) {
+    const std::string name = file.path().filename();
+    bulk_files += absl::StartsWith(name, "bulk-") && file.path().parent_path() == shared ? 1 : 0;
+    EXPECT_FALSE(absl::StartsWith(name, "kept-") || absl::StartsWith(name, "result-")) << file.path();
+  }
+  EXPECT_EQ(bulk_files, 1u);
 }
 
 // Not a test: what a step costs beside its computing. --gtest_also_run_disabled_tests --gtest_filter=Volatile*Figures

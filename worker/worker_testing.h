@@ -37,7 +37,8 @@ class RunningWorkers {
     std::filesystem::remove_all(directory_);
   }
 
-  void Start(const std::string& name, const JoinString& join) {
+  // `shared`: a folder that the coordinator shares; empty: none.
+  void Start(const std::string& name, const JoinString& join, const std::string& shared = "") {
     WorkerOptions options;
     options.join = join;
     options.name = options.installation = name;
@@ -45,6 +46,7 @@ class RunningWorkers {
     options.dispatch = "scalar";
     options.threads = 1;
     options.cache = directory_;
+    options.shared = shared;
     options.program = POTLUCK_EXECUTOR_TEST_CHILD;
     options.say = [this](const std::string& sentence) {
       MutexLock lock(&mutex_);

@@ -62,6 +62,9 @@ absl::Status PutResultReactor::Begin() {
   if (!request_.data().empty()) {
     return absl::InvalidArgumentError("the first message carries data; allowed are session, lease, round and size");
   }
+  if (!request_.file().empty() && folder_ == nullptr) {
+    return absl::InvalidArgumentError("file names a result, but this coordinator shares no folder; allowed is data");
+  }
   session_ = SessionId{request_.session()};
   size_ = request_.size();
   result_.lease = {request_.lease().epoch(), request_.lease().counter()};
@@ -86,9 +89,6 @@ absl::Status PutResultReactor::Take() {
 }
 
 absl::Status PutResultReactor::TakeFile() {
-  if (folder_ == nullptr) {
-    return absl::InvalidArgumentError("file names a result, but this coordinator shares no folder; allowed is data");
-  }
   const absl::Status status = folder_->Read(request_.file(), size_, result_.payload);
   if (status.ok()) digest_.Add(result_.payload);
   return status;
@@ -96,6 +96,7 @@ absl::Status PutResultReactor::TakeFile() {
 
 absl::Status PutResultReactor::End() {
   if (!has_begun_) return absl::InvalidArgumentError("the call has no message; the first one says what is handed over");
+  if (context_->IsCancelled()) return absl::CancelledError("the call was given up");
   if (result_.payload.size() != size_) {
     return absl::InvalidArgumentError(
         absl::StrCat("the result has ", result_.payload.size(), " of the ", size_, " bytes it was said to have"));

@@ -20,7 +20,8 @@ class SharedFolder {
  public:
   explicit SharedFolder(std::string path) : path_(std::move(path)) {}
 
-  // The name of a file with these bytes. It stays at least as long as `bulk` does: who wants it for longer links it.
+  // The name of a file with these bytes. It stays as long as the bulk for which it was made, and until something else
+  // is shared: whoever is told of it links it at once.
   absl::StatusOr<std::string> Share(const std::shared_ptr<const Bulk>& bulk) ABSL_LOCKS_EXCLUDED(mutex_);
   // All of a worker's file, which has `size` bytes, into `out`. InvalidArgument for a name that leads elsewhere, and
   // for another size.

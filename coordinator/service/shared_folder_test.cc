@@ -72,8 +72,14 @@ TEST_F(SharedFolderTest, ResultsAreReadWholeAndFromNowhereElse) {
   ExpectRefused("worker-1/link", std::filesystem::file_size("/etc/passwd"));
   ASSERT_EQ(mkfifo((directory_ + "/worker-1/pipe").c_str(), 0600), 0);
   ExpectRefused("worker-1/pipe", 10);
-  for (const char* name : {"../worker-1/result-1", "/etc/passwd", "result-1", "a/b/c", "./x", "worker-1/"}) {
-    ExpectRefused(name, 10);
+  // All of these lead to a file of that size.
+  std::filesystem::create_directory(directory_ + "/worker-1/sub");
+  for (const char* file : {"/secret", "/worker-1/sub/x"}) std::ofstream(directory_ + file) << "0123456789";
+  const std::string out_and_in = "../" + std::filesystem::path(directory_).filename().string() + "/secret";
+  for (const std::string& name :
+       {out_and_in, std::string("secret"), std::string("./secret"), std::string("worker-1/sub/x"),
+        std::string("worker-1/../secret"), std::string("worker-1//result-1"), std::string("../../../../etc/passwd")}) {
+    EXPECT_THAT(std::string(folder_->Read(name, 10, out).message()), HasSubstr("allowed is FOLDER/FILE")) << name;
   }
 }
 
