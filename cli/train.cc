@@ -183,6 +183,7 @@ class Run {
   absl::Status LoadData() {
     const Result<cnn::Model> model = cnn::MakeModel(spec_.model);
     if (!model.ok()) return absl::InvalidArgumentError(model.status().message());
+    parameter_bytes_ = model->parameter_count * sizeof(float);
     Result<cnn::DataPair> loaded = cnn::ReadDataFolder(flags_.data, {.classes = model->classes});
     if (!loaded.ok()) return absl::InvalidArgumentError(loaded.status().message());
     for (const auto& [set, spec] : {std::pair(&loaded->train, &spec_.train), std::pair(&loaded->test, &spec_.test)}) {
@@ -210,11 +211,7 @@ class Run {
   }
 
   absl::Status ConnectToCoordinator() {
-    if (flags_.resumes()) {
-      parameter_bytes_ = folder_ ? folder_->ReadUnfinished().parameter_bytes : 0;
-    } else if (const Result<cnn::Model> model = cnn::MakeModel(spec_.model); model.ok()) {
-      parameter_bytes_ = model->parameter_count * sizeof(float);
-    }
+    if (flags_.resumes()) parameter_bytes_ = folder_->ReadUnfinished().parameter_bytes;
     const absl::StatusOr<JoinString> join =
         OpenTable(flags_.local, flags_.job, folder_ ? folder_->state_directory() : "", parameter_bytes_, interrupt_,
                   display_, local_);

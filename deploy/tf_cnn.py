@@ -1,15 +1,12 @@
 #!/usr/bin/env python3
 """Training steps of the paper's network in TensorFlow, for deploy/bench_cnn.sh: a bare tf.function, images/s.
 
-  tf_cnn.py [--threads 2] [--precision fp32|bf16] [--batch 128] [--seconds 5]
+  tf_cnn.py [speed] [--threads 2] [--precision fp32|bf16] [--batch 128] [--seconds 5]
 
 On random images in memory: gather, forward, loss, backward, Adadelta. Prints one JSON object: the best of three windows.
 Needs tensorflow and numpy.
 """
-import argparse
-import json
 import os
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -17,21 +14,18 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import numpy as np
 import tensorflow as tf
 
+from cnn_timing import SAMPLES, print_rates, read_arguments
+
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=5)
-    args = parser.parse_args()
+    args = read_arguments(__doc__)
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     kind = tf.bfloat16 if args.precision == "bf16" else tf.float32
 
     rng = np.random.default_rng(1)
-    images = tf.constant(rng.random((20000, 28, 28, 1), dtype=np.float32))
-    labels = tf.constant(rng.integers(0, 10, 20000).astype(np.int32))
+    images = tf.constant(rng.random((SAMPLES, 28, 28, 1), dtype=np.float32))
+    labels = tf.constant(rng.integers(0, 10, SAMPLES).astype(np.int32))
 
     def glorot(*shape):
         receptive = int(np.prod(shape[:-2])) if len(shape) > 2 else 1
@@ -62,20 +56,9 @@ def main():
             v.assign_sub(update)
         return loss
 
-    order = rng.permutation(20000).astype(np.int32)
-    rates, processor_rates = [], []
-    for window in range(4):  # The first one warms up.
-        n, start, start_cpu = 0, time.perf_counter(), time.process_time()
-        while time.perf_counter() - start < args.seconds or n < 5:
-            at = n * args.batch % (20000 - args.batch)
-            loss = step(tf.constant(order[at:at + args.batch]))
-            n += 1
-        loss.numpy()
-        rates.append(n * args.batch / (time.perf_counter() - start))
-        processor_rates.append(n * args.batch / (time.process_time() - start_cpu))
-    print(json.dumps({"tensorflow": tf.__version__, "threads": args.threads, "precision": args.precision,
-                      "batch": args.batch, "images_per_second": round(max(rates[1:]), 1),
-                      "images_per_processor_second": round(max(processor_rates[1:]), 1)}))
+    order = rng.permutation(SAMPLES).astype(np.int32)
+    print_rates(args, {"tensorflow": tf.__version__}, order, lambda rows: step(tf.constant(rows)),
+                finish=lambda loss: loss.numpy())
 
 
 main()

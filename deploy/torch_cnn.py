@@ -6,14 +6,13 @@
 On random images in memory: gather, forward, loss, backward, Adadelta. Prints one JSON object: the best of three windows.
 Needs torch and numpy.
 """
-import argparse
 import contextlib
-import json
-import time
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from cnn_timing import SAMPLES, print_rates, read_arguments
 
 
 def network():
@@ -28,18 +27,12 @@ def network():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", default="speed", choices=["speed"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=5)
-    args = parser.parse_args()
+    args = read_arguments(__doc__)
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
 
-    images = torch.rand(20000, 1, 28, 28).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(0, 10, (20000,))
+    images = torch.rand(SAMPLES, 1, 28, 28).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (SAMPLES,))
     model = network()
     optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0, rho=0.95, eps=1e-7)
     reduced = args.precision == "bf16"
@@ -52,19 +45,7 @@ def main():
         loss.backward()
         optimizer.step()
 
-    order = torch.randperm(20000)
-    rates, processor_rates = [], []
-    for window in range(4):  # The first one warms up.
-        n, start, start_cpu = 0, time.perf_counter(), time.process_time()
-        while time.perf_counter() - start < args.seconds or n < 5:
-            at = n * args.batch % (20000 - args.batch)
-            step(order[at:at + args.batch])
-            n += 1
-        rates.append(n * args.batch / (time.perf_counter() - start))
-        processor_rates.append(n * args.batch / (time.process_time() - start_cpu))
-    print(json.dumps({"torch": torch.__version__, "threads": args.threads, "precision": args.precision,
-                      "batch": args.batch, "images_per_second": round(max(rates[1:]), 1),
-                      "images_per_processor_second": round(max(processor_rates[1:]), 1)}))
+    print_rates(args, {"torch": torch.__version__}, torch.randperm(SAMPLES), step)
 
 
 main()

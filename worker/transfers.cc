@@ -422,7 +422,7 @@ void Transfers::HandOverAll() {
     const auto is_wanted = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return result_ && result_->result == result.result; };
     BackOff back_off(kFirstPause, kLongestPause);
     int damages = 0;
-    bool by_name = true;
+    bool by_name = !options_.shared.empty() && absl::StartsWith(result.result->path(), options_.shared + "/");
     while (const std::optional<Way> way = WaitForWay(is_wanted)) {
       const absl::StatusOr<std::string> digest = Send(result, *way, by_name);
       if (by_name && absl::IsInvalidArgument(digest.status())) {  // The coordinator cannot read it there.
@@ -463,14 +463,12 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
   request.mutable_round()->set_job(static_cast<uint64_t>(result.round.job));
   request.mutable_round()->set_number(result.round.round);
   request.set_size(result.result->size());
-  const std::string& path = result.result->path();
-  const bool is_shared = by_name && !options_.shared.empty() && absl::StartsWith(path, options_.shared + "/");
-  if (is_shared) request.set_file(path.substr(options_.shared.size() + 1));
+  if (by_name) request.set_file(result.result->path().substr(options_.shared.size() + 1));
   bool is_going = writer->Write(request);
   request.Clear();
   Sha256Stream digest;
   absl::Status read;
-  for (uint64_t at = 0; is_going && !is_shared && at < result.result->size(); at += kMessageBytes) {
+  for (uint64_t at = 0; is_going && !by_name && at < result.result->size(); at += kMessageBytes) {
     const auto size = static_cast<size_t>(std::min(kMessageBytes, result.result->size() - at));
     read = result.result->Read(at, size, *request.mutable_data());
     if (!read.ok()) break;
@@ -487,7 +485,7 @@ absl::StatusOr<std::string> Transfers::Send(const LeaseBook::HandOver& result, c
   link_use_.bytes_sent += result.result->size();
   link_use_.seconds_sending += absl::ToDoubleSeconds(AwakeNow() - begun);
   // The coordinator has read the very file.
-  if (is_shared || reply.digest() == digest.Digest()) return reply.digest();
+  if (by_name || reply.digest() == digest.Digest()) return reply.digest();
   return absl::DataLossError(
       absl::StrCat("The result of ", ToString(result.interval), " did not reach the coordinator as it was sent."));
 }

@@ -114,7 +114,7 @@ class Transfers {
   void StartFetchers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void HandOverAll() ABSL_LOCKS_EXCLUDED(mutex_);
-  // `by_name`: as a file in the shared folder, if it is one.
+  // `by_name`: its file is in the shared folder, where the coordinator reads it.
   absl::StatusOr<std::string> Send(const LeaseBook::HandOver& result, const Way& way, bool by_name)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Waits for a connection while `is_wanted`; nullopt when it is not, or it is time to end.

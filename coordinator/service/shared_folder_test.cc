@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <iterator>
 
 #include "base/sha256.h"
+#include "coordinator/store/store_testing.h"
 
 namespace potluck {
 namespace {
@@ -19,14 +19,7 @@ using ::testing::HasSubstr;
 
 class SharedFolderTest : public ::testing::Test {
  protected:
-  SharedFolderTest() {
-    std::string pattern = ::testing::TempDir() + "/potluck-XXXXXX";
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
-    directory_ = pattern;
-    std::filesystem::create_directory(directory_ + "/worker-1");
-    folder_ = std::make_unique<SharedFolder>(directory_);
-  }
-  ~SharedFolderTest() override { std::filesystem::remove_all(directory_); }
+  SharedFolderTest() { std::filesystem::create_directory(directory_ + "/worker-1"); }
 
   static std::shared_ptr<const Bulk> MakeBulk(const std::string& bytes) {
     const Manifest manifest = DescribeBlob(bytes);
@@ -43,8 +36,9 @@ class SharedFolderTest : public ::testing::Test {
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
   }
 
-  std::string directory_;
-  std::unique_ptr<SharedFolder> folder_;
+  const TemporaryDirectory temporary_;
+  const std::string& directory_ = temporary_.path();
+  const std::unique_ptr<SharedFolder> folder_ = std::make_unique<SharedFolder>(directory_);
 };
 
 TEST_F(SharedFolderTest, AFileIsThereAsLongAsItsBulkIs) {
