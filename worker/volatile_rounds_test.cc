@@ -153,12 +153,12 @@ TEST_F(VolatileRoundsTest, OnOneMachineTheyGoThroughASharedFolder) {
   uint64_t sent = 0;
   for (const v1::Contribution& contribution : job.contributions()) sent += contribution.bytes_sent();
   EXPECT_EQ(sent, 20 * kSize);
-  // What the last round read is still there; of results there is nothing.
+  workers_.Stop();  // The last answer may have been on its way to them.
+  // What the last round read is still there, for as long as the coordinator's owner likes; of the workers' nothing is.
   size_t bulk_files = 0;
   for (const auto& file : std::filesystem::recursive_directory_iterator(shared)) {
-    const std::string name = file.path().filename();
-    bulk_files += absl::StartsWith(name, "bulk-") && file.path().parent_path() == shared ? 1 : 0;
-    EXPECT_FALSE(absl::StartsWith(name, "kept-") || absl::StartsWith(name, "result-")) << file.path();
+    EXPECT_TRUE(absl::StartsWith(file.path().filename().string(), "bulk-")) << file.path();
+    ++bulk_files;
   }
   EXPECT_EQ(bulk_files, 1u);
 }

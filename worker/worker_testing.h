@@ -30,9 +30,7 @@ class RunningWorkers {
     directory_ = pattern;
   }
   ~RunningWorkers() {
-    for (Running& one : workers_) one.worker->StopNow();
-    for (Running& one : workers_) one.thread.join();
-    workers_.clear();
+    Stop();
     EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/scratch"));
     std::filesystem::remove_all(directory_);
   }
@@ -61,6 +59,11 @@ class RunningWorkers {
       running.end = running.worker->Run(message);
       running.ended.Notify();
     });
+  }
+  void Stop() {
+    for (Running& one : workers_) one.worker->StopNow();
+    for (Running& one : workers_) one.thread.join();
+    workers_.clear();
   }
   const std::string& directory() const { return directory_; }
   Worker& first() { return *workers_.front().worker; }
