@@ -65,12 +65,16 @@ boost_package() {
   fi
 }
 
-# The default clang of Debian 12 is 14: no standard coroutines (cmake/Clang.cmake).
+# The default clang of Debian 12 is 14: no standard coroutines. Its OpenMP headers and library exclude those of every
+# other version, so that whichever is installed serves (cmake/Clang.cmake).
 clang_packages() {
+  local version=""
   if [[ "$(distribution)" == "debian 12" ]]; then
-    printf '%s\n' clang-16 libomp-16-dev
-  else
-    printf '%s\n' clang libomp-dev
+    version=-16
+  fi
+  printf 'clang%s\n' "$version"
+  if ! compgen -G '/usr/lib/llvm-*/lib/clang/*/include/omp.h' >/dev/null; then
+    printf 'libomp%s-dev\n' "$version"
   fi
 }
 

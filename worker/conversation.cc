@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "worker/platform.h"
 #include "worker/session.h"
 
 namespace potluck {
@@ -81,6 +82,11 @@ void Session::Join() {
   }
   if (options_.ends_in != absl::InfiniteDuration()) hello.ends_in = options_.ends_in - (MonotonicNow() - started_);
   hello.metered = options_.metered;
+  hello.place = ThisPlatform().name;
+  hello.session_age = SessionAge();
+  hello.lacks_gpu = options_.device != "cpu" && std::none_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+    return slot->device_.kind == "cuda" && slot->self_test_.empty();
+  });
   link_->Join(hello, [this](const absl::Status& status, const Welcome& welcome) {
     Post([this, status, welcome] { OnJoined(status, welcome); });
   });

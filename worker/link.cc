@@ -37,6 +37,9 @@ v1::JoinRequest ToWire(const Hello& hello) {
     request.set_seconds_left(static_cast<uint64_t>(std::max<int64_t>(1, absl::ToInt64Seconds(hello.ends_in))));
   }
   request.set_metered(hello.metered);
+  request.set_place(hello.place);
+  request.set_session_age_seconds(static_cast<uint64_t>(std::max<int64_t>(0, absl::ToInt64Seconds(hello.session_age))));
+  request.set_lacks_gpu(hello.lacks_gpu);
   return request;
 }
 

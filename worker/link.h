@@ -25,6 +25,9 @@ struct Hello {
   std::vector<DeviceInfo> devices;
   absl::Duration ends_in = absl::InfiniteDuration();
   bool metered = false;
+  std::string place;  // Platform::name
+  absl::Duration session_age = absl::ZeroDuration();
+  bool lacks_gpu = false;
 };
 
 struct Welcome {

@@ -28,7 +28,7 @@ constexpr absl::Duration kCpuSilenceLimit = absl::Hours(12);
 // How an executor calls the kernels that need no library begins.
 constexpr char kPortableClass[] = "reference";
 
-std::string Platform() {
+std::string SystemName() {
   utsname name{};
   return uname(&name) == 0 ? absl::StrCat(name.sysname, " ", name.release, " ", name.machine) : "unknown";
 }
@@ -142,7 +142,7 @@ void Session::Slot::OnDied(const absl::Status& status, absl::Duration restart_in
 Session::Session(const WorkerOptions& options, std::string installation, std::vector<DeviceSpec> devices)
     : options_(options),
       installation_(std::move(installation)),
-      platform_(Platform()),
+      platform_(SystemName()),
       started_(MonotonicNow()),
       random_(std::random_device{}()),
       book_(devices.size(), kLeasesASlot),

@@ -34,6 +34,9 @@ struct JoinRequest {
   std::vector<DeviceInfo> devices;              // One slot each.
   absl::Time ends_at = absl::InfiniteFuture();  // Monotonic.
   bool metered = false;
+  std::string place;  // What kind of platform it runs on: "colab" ... "machine"; empty: not said.
+  absl::Duration session_age = absl::ZeroDuration();  // Since that platform's session began; zero: not known.
+  bool lacks_gpu = false;  // A GPU was looked for and none can be used.
 };
 
 enum class JobState { kRunning, kPaused, kDone, kCancelled, kFailed };

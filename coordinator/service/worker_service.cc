@@ -20,6 +20,8 @@ namespace potluck {
 namespace {
 
 constexpr int kMaxDevices = 64;
+constexpr size_t kLongestPlace = 32;
+constexpr uint64_t kLongestSessionSeconds = uint64_t{100} * 365 * 86400;
 
 const char* NameOf(Role role) {
   switch (role) {
@@ -117,6 +119,12 @@ void WorkerService::DoJoin(const Tokens::Authenticated& token, const v1::JoinReq
     return refuse(v1::Refusal::INVALID, absl::StrCat("the worker brings ", request.devices_size(),
                                                      " devices; allowed are 1 to ", kMaxDevices));
   }
+  if (request.place().size() > kLongestPlace ||
+      !std::all_of(request.place().begin(), request.place().end(), absl::ascii_isalnum)) {
+    return refuse(v1::Refusal::INVALID, absl::StrCat("the worker's place has ", request.place().size(),
+                                                     " characters; allowed are 0 to ", kLongestPlace,
+                                                     " letters and digits"));
+  }
   JoinRequest join;
   join.session = RandomSession();
   join.token = token.token;
@@ -126,6 +134,9 @@ void WorkerService::DoJoin(const Tokens::Authenticated& token, const v1::JoinReq
   join.version = request.version();
   join.platform = request.platform();
   join.metered = request.metered();
+  join.place = request.place();
+  join.session_age = absl::Seconds(std::min<uint64_t>(request.session_age_seconds(), kLongestSessionSeconds));
+  join.lacks_gpu = request.lacks_gpu();
   for (const v1::Device& device : request.devices()) join.devices.push_back(FromWire(device));
   absl::Status joined;
   driver_.Do([&](Core& core, Instant now) {
