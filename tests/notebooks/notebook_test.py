@@ -150,7 +150,7 @@ class NotebookTest(harness.TestCase):
         result = self.finish(client, 16)
         self.assertIn("downloading potluck-", output)
         self.assertRegex(output, r"potluck: .*join", output)
-        self.assertEqual(len(result["workers"]), 1, result)
+        self.assertEqual(len(result["contributions"]), 1, result)
         self.assertEqual(harness.programs_in(self.home), [])
 
     def test_it_outlives_the_death_of_the_coordinator(self):
@@ -198,7 +198,7 @@ class NotebookTest(harness.TestCase):
         self.assertEqual(len(harness.programs_in(self.home)), 1)
         result = self.finish(client, 17)
         second.wait_for_end()
-        self.assertEqual(len(result["workers"]), 1, result)  # One installation, whichever process.
+        self.assertEqual(len(result["contributions"]), 1, result)  # One installation, whichever process.
 
     def test_a_second_notebook_takes_the_place_of_the_first(self):
         client = self.coordinator.count(17, "--algorithm", "backtracking")
