@@ -50,7 +50,8 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
   arguments.Flag("--dispatch", "D", DispatchName(&options.dispatch), "CPU code path", "auto");
   arguments.Switch("--when-idle", &options.when_idle, "yield to everything else on this machine");
   arguments.Switch("--metered", &options.metered, "few and small messages: one about every 120 s");
-  arguments.Flag("--ends-in", "TIME", TimeSpan(&options.ends_in), "when this session is known to end", "not known");
+  arguments.Flag("--ends-in", "TIME", TimeSpan(&options.ends_in), "when this session is known to end",
+                 "what is known of the platform");
   arguments.Flag("--cache", "DIR", Text(&options.cache), "where data sets are kept between jobs",
                  "potluck in the user's cache directory");
   double cache_gib = 4;
@@ -150,6 +151,7 @@ int RunJoin(const Args& args) {
   if (!join.ok()) return FailUsage(join.status());
   options.join = *std::move(join);
   options.say = Say;
+  options.platform_limits = !is_local;
   // A command's own workers are no distributed computing: all of it is on this machine.
   const absl::Status rules = is_local ? absl::OkStatus() : CheckRules(ThisPlatform(), place.confirm_rules);
   if (!rules.ok()) return FailRules(rules);

@@ -59,7 +59,9 @@ Words ReadWords(int file) {
 
 bool WriteWords(int file, const Words& words) {
   const std::string text = absl::StrCat(words.installation, "\n", FormatProcessId(*words.holder), "\n");
-  return ftruncate(file, 0) == 0 && pwrite(file, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
+  // What stood there before goes last: on a full disk it may be written over, but not made anew.
+  return pwrite(file, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()) &&
+         ftruncate(file, static_cast<off_t>(text.size())) == 0;
 }
 
 bool IsLocked(int file) { return flock(file, LOCK_EX | LOCK_NB) == 0; }
@@ -136,8 +138,12 @@ absl::StatusOr<SingleWorker> SingleWorker::Take(const SingleWorkerOptions& optio
   Words words = ReadWords(file);
   words.holder = IdentifyProcess(getpid());
   if (words.installation.empty()) words.installation = NewInstallationId().value_or("");
-  // Without the words the next one cannot tell who this is, and says so.
-  if (words.holder && WriteWords(file, words)) worker.installation_ = words.installation;
+  errno = ENOENT;
+  if (!words.holder || !WriteWords(file, words)) {
+    options.say(absl::StrCat("cannot write ", path, " (", std::strerror(errno), "), so a worker that is started here ",
+                             "later cannot take this one's place"));
+  }
+  worker.installation_ = words.installation;
   return worker;
 }
 
