@@ -2,7 +2,7 @@
 # It downloads THAT COORDINATOR'S PROGRAM and runs it here: go on only if you trust who runs it. One worker an account.
 # @RULE@
 RULES_CONFIRMED = False  # @SOURCE@
-PIN, JOIN, FLAGS = "@PIN@", "@JOIN@", ["@FLAGS@"]  # the coordinator's key; a secret, looked for and asked for if empty
+PIN, JOIN, FLAGS = "@PIN@", "@JOIN@", ["@FLAGS@"]  # its key
 import base64, contextlib, getpass, hashlib, http.client, importlib, json, os, ssl
 def stop(sentence, kind=RuntimeError): raise kind(sentence.strip())
 def digest(data): return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
@@ -17,12 +17,12 @@ def get(path, **more):  # asks the first address that shows the coordinator's ke
             der = web.sock.getpeercert(True)  #: pinned
             at = span(der, span(der, 0)[0])[0]  # into the certificate, into what is signed: version (if any),  #: pinned
             for _ in range(5 + (der[at] == 0xA0)): at = span(der, at)[1]  # serial to subject; then the key  #: pinned
-            digest(der[at : span(der, at)[1]]) == PIN or stop("another key than the coordinator's", OSError)  #: pinned
+            digest(der[at : span(der, at)[1]]) == PIN or stop("another key: a portal's, or the cell is old", OSError)  #: pinned
             web.request("GET", path, headers={"Authorization": "Bearer " + join.partition("#")[2].split(".")[2], **more})
             answer = web.getresponse()
             answer.getheader("Potluck") or stop(f"HTTP {answer.status}, but from no coordinator", OSError)
             return answer if answer.status < 300 else stop(answer.read().decode())
-        except (OSError, http.client.HTTPException) as error: why = f"{address}: {error}"
+        except (OSError, http.client.HTTPException) as error: why = f"{address}: {str(error)!a}"
     stop(f"{why}: is it running, are you online and logged in? Past an HTTP/2-only proxy install the wheel instead.")
 try:
     with contextlib.suppress(Exception):  # not on Colab, or no such secret  #: colab
@@ -37,4 +37,4 @@ try:
     program = get("/bundle/cell.py").read()
     digest(program) == "@CELL@" or stop("the coordinator is of another version: make the cell anew")  #: unpinned
     exec(program, dict(globals()))
-except Exception as error: print("potluck:", error if "join" in globals() else f"set the secret POTLUCK_JOIN ({error})")
+except Exception as error: print("potluck:", error if "join" in dir() else f"set the secret POTLUCK_JOIN ({error!r})")

@@ -116,7 +116,8 @@ class BadInput(harness.TestCase):
         self.complain(other, "not of this cell's coordinator: copy the whole of it again")
 
     def test_no_join_string(self):
-        self.complain(None, "set the secret POTLUCK_JOIN")
+        output = run_cell(self.coordinator.cell(), self.new_home())[1]
+        self.assertIn("potluck: set the secret POTLUCK_JOIN (EOFError", output)
 
     def test_an_old_token(self):
         made = self.coordinator.ask("token", "create", "--role", "worker", "--name", "old")
@@ -130,7 +131,7 @@ class BadInput(harness.TestCase):
         portal = b"HTTP/1.1 200 OK\r\nPotluck: 9\r\nContent-Length: 2\r\n\r\n{}"
         with RawServer(portal, harness.make_certificate(self.scratch)) as server:
             self.complain(
-                with_address(self.coordinator.join, server.port), "another key than the coordinator's", "are you online"
+                with_address(self.coordinator.join, server.port), "another key: a portal's, or the cell is old", "are you online"
             )
             self.assertEqual(server.received, b"")
 
