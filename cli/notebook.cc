@@ -34,16 +34,19 @@ std::optional<int> ReadFlags(const Args& args, NotebookFlags& flags) {
   arguments.Flag("--coordinator", "X", JoinStringText(&flags.coordinator),
                  "the coordinator, best by its worker.join: addresses and key go into the cell, the token does not",
                  "the environment's POTLUCK_COORDINATOR");
-  arguments.Flag("--platform", "P", OneOf(&flags.platform, {"colab", "kaggle", "jupyter"}), "whose rule and secrets", "any");
+  arguments.Flag("--platform", "P", OneOf(&flags.platform, {"colab", "kaggle", "jupyter"}), "whose rule and secrets",
+                 "any");
   arguments.Switch("--embed-token", &flags.embed_token,
                    "put a worker's token in, which makes it a secret: with an admin's X a new one, named "
                    "notebook-DATE, that `potluck token revoke` ends; else X's own");
   arguments.Flag("--exit-when-idle", "SECONDS", WholeNumber(&flags.exit_when_idle, 1, 31536000),
                  "the worker leaves after so many seconds without work", "never");
-  arguments.Flag("-o", "FILE.ipynb", {"a file that ends in .ipynb", [&flags](const std::string& text) {
-                                        flags.output = text;
-                                        return absl::EndsWith(text, ".ipynb") && text.size() > 6;
-                                      }},
+  arguments.Flag("-o", "FILE.ipynb",
+                 {"a file that ends in .ipynb",
+                  [&flags](const std::string& text) {
+                    flags.output = text;
+                    return absl::EndsWith(text, ".ipynb") && text.size() > 6;
+                  }},
                  "write a notebook with an explanation and the cell", "prints the cell");
   arguments.Epilogue(
       "The cell takes the join string from the secret POTLUCK_JOIN of Colab or Kaggle, else from the environment's "

@@ -87,17 +87,19 @@ std::string Flags(const NotebookOptions& options) {
 std::string Explanation(const NotebookOptions& options) {
   const Platform* platform = options.platform;
   std::string text = absl::StrCat(
-      "# A worker for a Potluck coordinator\n\nThe cell below lends this machine's GPU, or its CPU where there is none, to the "
+      "# A worker for a Potluck coordinator\n\nThe cell below lends this machine's GPU, or its CPU where there is "
+      "none, to the "
       "coordinator at ",
       absl::StrJoin(options.join.addresses, ", "),
       ". It downloads the program from that coordinator and runs it here, so run it only if you trust whoever runs the "
       "coordinator. *Interrupt* it once to leave: what is being computed is handed in first.\n\n");
   absl::StrAppend(&text, "**The rule here.** ", RuleOf(platform));
   if (const std::string source = SourceOf(platform); !source.empty()) absl::StrAppend(&text, " (", source, ".)");
-  absl::StrAppend(&text,
-                  " Where a platform restricts workers, set `RULES_CONFIRMED = True` in the cell once you have read its "
-                  "rule and keep it.\n\n**One worker an account.** Do not open several accounts or several such notebooks "
-                  "to get around a platform's limits.");
+  absl::StrAppend(
+      &text,
+      " Where a platform restricts workers, set `RULES_CONFIRMED = True` in the cell once you have read its "
+      "rule and keep it.\n\n**One worker an account.** Do not open several accounts or several such notebooks "
+      "to get around a platform's limits.");
   if (platform != nullptr && !platform->limits.empty()) {
     absl::StrAppend(&text, "\n\n**Limits.** ", platform->limits, " The worker leaves before the end that it knows of.");
   }
@@ -105,9 +107,10 @@ std::string Explanation(const NotebookOptions& options) {
   if (options.embed_token) {
     return absl::StrCat(text, "It stands in the cell: do not pass this notebook on.");
   }
-  return absl::StrCat(text,
-                      "It is not in this notebook: the cell takes it from this platform's secret named `POTLUCK_JOIN`, or "
-                      "from the environment variable of that name, or asks for it.");
+  return absl::StrCat(
+      text,
+      "It is not in this notebook: the cell takes it from this platform's secret named `POTLUCK_JOIN`, or "
+      "from the environment variable of that name, or asks for it.");
 }
 
 Json Metadata(const NotebookOptions& options) {
@@ -132,21 +135,21 @@ absl::StatusOr<std::string> NotebookCell(const NotebookOptions& options) {
   }
   if (options.join.pin.empty() && options.join.bundle.empty()) {
     return absl::InvalidArgumentError(
-        "the join string holds neither the coordinator's key nor the digest of its worker bundle, so no cell could tell "
+        "the join string holds neither the coordinator's key nor the digest of its worker bundle, so no cell could "
+        "tell "
         "its program from another's: start the coordinator with a bundle (`serve --bundle DIR`) and take its new join "
         "string");
   }
   const std::string source = SourceOf(options.platform);
   const std::string confirmed =
       source.empty() ? "True: I have read the rule above and keep it" : absl::StrCat("True: I keep it (", source, ")");
-  return absl::StrReplaceAll(WantedLines(options),
-                             {{"@ADDRESSES@", absl::StrJoin(options.join.addresses, ", ")},
-                              {"# @RULE@", Comment(RuleOf(options.platform))},
-                              {"@SOURCE@", confirmed},
-                              {"@PIN@", Base64Url(options.join.pin)},
-                              {"@JOIN@", embedded},
-                              {"[\"@FLAGS@\"]", Flags(options)},
-                              {"@CELL@", Base64Url(Sha256(CellProgram()))}});
+  return absl::StrReplaceAll(WantedLines(options), {{"@ADDRESSES@", absl::StrJoin(options.join.addresses, ", ")},
+                                                    {"# @RULE@", Comment(RuleOf(options.platform))},
+                                                    {"@SOURCE@", confirmed},
+                                                    {"@PIN@", Base64Url(options.join.pin)},
+                                                    {"@JOIN@", embedded},
+                                                    {"[\"@FLAGS@\"]", Flags(options)},
+                                                    {"@CELL@", Base64Url(Sha256(CellProgram()))}});
 }
 
 absl::StatusOr<std::string> Notebook(const NotebookOptions& options) {

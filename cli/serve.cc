@@ -99,7 +99,8 @@ std::vector<std::string> BundleDirectories() {
 
 // Null: there is none, which the log says once. An error if `named` (--bundle) has none.
 absl::StatusOr<std::shared_ptr<const Bundle>> OpenBundle(const std::string& named, Log& log) {
-  absl::StatusOr<Bundle> bundle = named.empty() ? FindBundle(BundleDirectories(), kVersion) : LoadBundle(named, kVersion);
+  absl::StatusOr<Bundle> bundle =
+      named.empty() ? FindBundle(BundleDirectories(), kVersion) : LoadBundle(named, kVersion);
   if (bundle.ok()) return std::make_shared<const Bundle>(*std::move(bundle));
   if (!named.empty()) return bundle.status();
   log.Info(absl::StrCat("there is no worker bundle for notebooks (", std::string(bundle.status().message()),
