@@ -1,4 +1,4 @@
-# Lends this machine's GPU or CPU to the Potluck coordinator at @ADDRESSES@, until you interrupt the cell.
+# Lends this machine's GPU or CPU to the Potluck coordinator at @ADDRESSES@ until stopped.
 # It downloads THAT COORDINATOR'S PROGRAM and runs it here: go on only if you trust who runs it. One worker an account.
 # @RULE@
 RULES_CONFIRMED = False  # @SOURCE@
@@ -35,6 +35,7 @@ try:
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # the key says who it is  #: pinned
     program = get("/bundle/cell.py").read()
-    digest(program) == "@CELL@" or stop("the coordinator is of another version: make the cell anew")  #: unpinned
+    digest(program) == "@CELL@" or stop(  #: unpinned
+        "the coordinator is of another version: make the cell anew by `potluck notebook`")  #: unpinned
     exec(program, dict(globals()))
 except Exception as error: print("potluck:", error if "join" in dir() else f"set the secret POTLUCK_JOIN ({error!r})")

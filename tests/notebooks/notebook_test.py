@@ -29,7 +29,7 @@ class Kernel:
     """A kernel by hand: what nbclient does not offer, to interrupt and to kill."""
 
     def __init__(self, home, join):
-        self.manager = jupyter_client.KernelManager(kernel_name="python3", transport="ipc")
+        self.manager = jupyter_client.KernelManager(kernel_name="python3")
         self.variables = kernel_environment(home, join)
         self.manager.start_kernel(env=self.variables, cwd=str(home))
         self.client = self.manager.client()
@@ -103,6 +103,20 @@ class NotebookTest(harness.TestCase):
     def setUp(self):
         self.home = self.new_home()
         self.addCleanup(self.end_workers)
+        self.addCleanup(self.end_jobs)
+
+    def end_jobs(self):
+        """Those of a test that failed would keep the next one's worker busy."""
+        for job in self.coordinator.ask("jobs", "list")["jobs"]:
+            if job["state"] == "running":
+                self.coordinator.ask("jobs", "cancel", str(job["job"]))
+
+    def count(self, n, *flags):
+        client = self.coordinator.count(n, *flags)
+        self.addCleanup(client.stdout.close)
+        self.addCleanup(client.wait)
+        self.addCleanup(client.kill)
+        return client
 
     def end_workers(self):
         for process in harness.programs_in(self.home):
@@ -142,7 +156,7 @@ class NotebookTest(harness.TestCase):
         return result
 
     def test_executed_by_nbclient_it_joins_computes_and_leaves(self):
-        client = self.coordinator.count(16)
+        client = self.count(16)
         output = self.execute(self.notebook("--exit-when-idle", "2"))
         result = self.finish(client, 16)
         self.assertIn("downloading potluck-", output)
@@ -151,7 +165,7 @@ class NotebookTest(harness.TestCase):
         self.assertEqual(harness.programs_in(self.home), [])
 
     def test_it_outlives_the_death_of_the_coordinator(self):
-        client = self.coordinator.count(18, "--algorithm", "backtracking")
+        client = self.count(18, "--algorithm", "backtracking")
         texts = []
         notebook = self.notebook("--exit-when-idle", "5")
         runner = threading.Thread(target=lambda: texts.append(self.execute(notebook)))
@@ -165,7 +179,7 @@ class NotebookTest(harness.TestCase):
         self.assertTrue(texts, "the notebook did not end")
 
     def test_an_interrupt_drains(self):
-        client = self.coordinator.count(18, "--algorithm", "backtracking")
+        client = self.count(18, "--algorithm", "backtracking")
         kernel = self.kernel()
         kernel.run(self.coordinator.cell())
         wait_until("the notebook's worker has handed something in", self.committed)
@@ -182,7 +196,7 @@ class NotebookTest(harness.TestCase):
         kernel.wait_for_end()
 
     def test_a_restarted_kernel_makes_no_second_worker(self):
-        client = self.coordinator.count(18, "--algorithm", "backtracking")
+        client = self.count(18, "--algorithm", "backtracking")
         first = self.kernel()
         first.run(self.coordinator.cell())
         wait_until("the notebook's worker has handed something in", self.committed)
@@ -200,7 +214,7 @@ class NotebookTest(harness.TestCase):
         self.assertEqual(len(result["contributions"]), 1, result)  # One installation, whichever process.
 
     def test_a_second_notebook_takes_the_place_of_the_first(self):
-        client = self.coordinator.count(18, "--algorithm", "backtracking")
+        client = self.count(18, "--algorithm", "backtracking")
         first, second = self.kernel(), self.kernel()
         first.run(self.coordinator.cell())
         wait_until("the notebook's worker has handed something in", self.committed)
