@@ -30,14 +30,14 @@ while (($# > 0)); do
 done
 
 [[ "$(uname -sm)" == "Linux x86_64" ]] || fail "this is $(uname -sm); the bundle is built on Linux x86_64"
-readonly build=build/portable
+readonly build=build/release
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 readonly bin="$stage/wheel/potluck/bin"
 
 build_programs() {
-  cmake --preset portable >&2
-  cmake --build --preset portable >&2
+  cmake --preset release >&2
+  cmake --build --preset release --target portable >&2
 }
 
 # The package's Python, and beside it in bin/ the programs without what only a debugger reads.
@@ -45,14 +45,16 @@ stage_programs() {
   mkdir -p "$bin"
   cp deploy/python/potluck/*.py deploy/python/potluck/py.typed "$stage/wheel/potluck/"
   local file
-  for file in potluck libpotluck_cuda.so libpotluck_onednn.so libdnnl.so.3; do
-    if [[ -f "$build/$file" ]]; then
-      strip --strip-unneeded -o "$bin/$file" "$build/$file"
+  strip --strip-unneeded -o "$bin/potluck" "$build/portable/potluck"
+  for file in libpotluck_cuda.so libpotluck_onednn.so; do
+    if [[ -f "$build/portable/$file" ]]; then
+      strip --strip-unneeded -o "$bin/$file" "$build/portable/$file"
     else
       say "without $file, which was not built: deploy/setup.sh fetches what it needs"
     fi
   done
-  if [[ -f "$bin/libdnnl.so.3" ]]; then  # oneDNN and its plug-in share one OpenMP; a bare system has none.
+  if [[ -f "$bin/libpotluck_onednn.so" ]]; then  # oneDNN and its plug-in share one OpenMP; a bare system has none.
+    strip --strip-unneeded -o "$bin/libdnnl.so.3" "$build/libdnnl.so.3"
     strip --strip-unneeded -o "$bin/libgomp.so.1" "$(readlink -f "$("${CXX:-g++}" -print-file-name=libgomp.so.1)")"
   fi
 }
@@ -113,7 +115,7 @@ stage_licenses() {
 }
 
 build_programs
-version=$("$build/potluck" --version)
+version=$("$build/portable/potluck" --version)
 version=${version#potluck }
 stage_programs
 stage_kernels
