@@ -42,7 +42,7 @@ inside() {
   # shellcheck disable=SC2016
   unshare --mount --pid --fork --kill-child bash -c \
     'mount --make-rprivate / && mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" &&
-     exec env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 chroot "$0" "$@"' \
+     exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 chroot "$0" "$@"' \
     "$root" "$@" </dev/null
 }
 
