@@ -18,6 +18,9 @@ program by its environment, never as arguments.
 
 from __future__ import annotations
 
+import os
+import sys
+
 from ._binary import PotluckError, check_machine, program
 from ._coordinator import Coordinator, serve
 from ._results import Contribution, Epoch, NQueensResult, TrainResult, WorkerShare
@@ -39,10 +42,13 @@ __all__ = [
     "version",
 ]
 
-# A machine on which the program cannot run is told so here and now, and not by the dynamic loader later.
+# A machine on which the program cannot run is told so here and now, and not by the dynamic loader later; who called the
+# console script by one line, without Python's traceback.
 try:
     check_machine()
 except PotluckError as error:
+    if sys.argv and os.path.basename(sys.argv[0]) == "potluck":
+        sys.exit(f"potluck: {error}")
     raise ImportError(str(error)) from None
 
 
