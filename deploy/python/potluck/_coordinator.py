@@ -9,12 +9,12 @@ import threading
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import List, Optional, Type, Union
+from typing import List, Optional, Tuple, Type, Union
 
 from . import _bundle
 from ._binary import PotluckError
 from ._display import Progress, display_for
-from ._process import Option, Running, arguments, positional, stop
+from ._process import JOIN_SCHEME, Option, Running, Secret, arguments, positional, stop
 
 
 class Coordinator:
@@ -110,7 +110,7 @@ def serve(
     if "bundle" not in options:
         options["bundle"] = _bundle.folder()
     args = ["serve", *arguments({"state": folder, "listen": listen, "public": public, **options})]
-    command = Running(args, {}, display_for(progress))
+    command = Running(args, display_for(progress))
     try:
         join_string = _first_line(command)
         if not join_string:
@@ -130,12 +130,27 @@ def _first_line(command: Running) -> str:
     return bytes(output).partition(b"\n")[0].decode("utf-8", "replace").strip()
 
 
-def secret_of(coordinator: Union[None, str, os.PathLike[str], Coordinator], *, worker: bool) -> Optional[str]:
-    """What the environment tells the program: a join string or the file that holds one. None: what is there already."""
+Where = Union[None, str, "os.PathLike[str]", Coordinator]
+
+
+def worker_secret(join: Where) -> Secret:
+    """Tells a worker where to go: by its environment. None: what that says already."""
+    if join is None:
+        return Secret()
+    return Secret(environment={"POTLUCK_JOIN": join.worker_join if isinstance(join, Coordinator) else _given(join)})
+
+
+def client_flag(coordinator: Where) -> Tuple[Optional[str], Secret]:
+    """Tells a command where to go: the value of its --coordinator, and what it then reads. None: this machine."""
     if coordinator is None:
-        return None
+        return None, Secret()
     if isinstance(coordinator, Coordinator):
-        return coordinator.worker_join if worker else coordinator.admin_join
+        return coordinator.admin_join, Secret()
+    text = _given(coordinator)
+    return ("-", Secret(stdin=text + "\n")) if text.startswith(JOIN_SCHEME) else (text, Secret())
+
+
+def _given(coordinator: Union[str, os.PathLike[str]]) -> str:
     text = os.fspath(coordinator).strip()
     if not text or text == "-":
         raise PotluckError(

@@ -35,7 +35,7 @@ class PackageTest(unittest.TestCase):
         patch = mock.patch.dict(os.environ, environment)
         patch.start()
         self.addCleanup(patch.stop)
-        for name in ("POTLUCK_COORDINATOR", "POTLUCK_JOIN", "FAKE_POTLUCK"):
+        for name in ("POTLUCK_JOIN", "FAKE_POTLUCK"):
             os.environ.pop(name, None)
 
     def behave(self, how):
@@ -60,11 +60,16 @@ class NQueensTest(PackageTest):
         expected = ["nqueens", "8", "--algorithm=backtracking", "--local-workers=2", "--verify=0.5", "--nodes", "--json"]
         self.assertEqual(self.calls()[0]["args"], expected)
 
-    def test_a_join_string_travels_by_the_environment_and_never_as_an_argument(self):
+    def test_a_join_string_travels_by_standard_input_and_never_as_an_argument(self):
         potluck.nqueens(8, coordinator=" potluck://host:1#secret\n", progress=False)
         call = self.calls()[0]
-        self.assertEqual(call["environment"]["POTLUCK_COORDINATOR"], "potluck://host:1#secret")
-        self.assertNotIn("secret", " ".join(call["args"]))
+        self.assertEqual(call["stdin"], "potluck://host:1#secret\n")
+        self.assertEqual(call["args"], ["nqueens", "8", "--coordinator=-", "--json"])
+
+    def test_a_file_that_holds_one_is_named(self):
+        potluck.nqueens(8, coordinator=Path("admin.join"), progress=False)
+        call = self.calls()[0]
+        self.assertEqual((call["args"][2], call["stdin"]), ("--coordinator=admin.join", ""))
 
     def test_a_join_string_among_the_options_is_refused_without_showing_it(self):
         with self.assertRaises(potluck.PotluckError) as caught:
@@ -180,7 +185,7 @@ class ServeTest(PackageTest):
         self.assertIn("potluck: left at signal 15", table.log)
         serve, nqueens, join = self.calls()
         self.assertEqual(serve["args"], ["serve", f"--state={state}", "--listen=127.0.0.1:0", "--lease=30"])
-        self.assertEqual(nqueens["environment"]["POTLUCK_COORDINATOR"], table.admin_join)
+        self.assertEqual(nqueens["args"][2], f"--coordinator={table.admin_join}")
         self.assertEqual(join["environment"]["POTLUCK_JOIN"], table.worker_join)
 
     def test_a_state_folder_of_ones_own_stays(self):
