@@ -20,8 +20,8 @@ namespace {
 
 using grpc::experimental::TlsCustomVerificationCheckRequest;
 
-// gRPC does not begin a handshake without an authority, not even where none is asked (verify_server_certs is off), and a
-// bare system has none installed. This certificate's key was thrown away: it vouches for nobody.
+// gRPC does not begin a handshake without an authority, not even where none is asked (verify_server_certs is off), and
+// a bare system has none installed. This certificate's key was thrown away: it vouches for nobody.
 constexpr char kNoAuthority[] =
     "-----BEGIN CERTIFICATE-----\n"
     "MIIBkDCCATagAwIBAgIBATAKBggqhkjOPQQDAjAmMSQwIgYDVQQDDBtQb3RsdWNr\n"

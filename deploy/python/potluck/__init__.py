@@ -10,10 +10,10 @@
 
     potluck.join("worker.join")                              # this machine works until it is interrupted
 
-Every function runs the program `potluck` and reads its JSON; the program has the only copy of everything that matters.
-What fails raises PotluckError with the program's one sentence. An interrupt (Ctrl-C, a notebook's stop button) is handed
-on to the program, and the call returns when that has left cleanly. Join strings are secrets: they are handed to the
-program by its environment or its standard input, never as arguments.
+Every function runs the program `potluck` and reads its JSON; the program has the only copy of everything that
+matters. What fails raises PotluckError with the program's one sentence. An interrupt (Ctrl-C, a notebook's stop button)
+is handed on to the program, and the call returns when that has left cleanly. Join strings are secrets: they are handed
+to the program by its environment or its standard input, never as arguments.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _WHEN = (1980, 1, 1, 0, 0, 0)  # A wheel's bytes do not depend on when it was ma
 
 
 def folder() -> Optional[str]:
-    """The folder with the bundle, which is made first if need be; None where the package was not installed as a wheel."""
+    """The folder with the bundle, which is made first if need be; None if the package was not installed as a wheel."""
     dist_info = _dist_info()
     if dist_info is None:
         return None

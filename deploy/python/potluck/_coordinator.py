@@ -23,7 +23,9 @@ class Coordinator:
     It ends with this process at the latest. A state folder of one's own outlives it: serve() again goes on there.
     """
 
-    def __init__(self, command: Running, join_string: str, state: Path, scratch: Optional[tempfile.TemporaryDirectory[str]]):
+    def __init__(
+        self, command: Running, join_string: str, state: Path, scratch: Optional[tempfile.TemporaryDirectory[str]]
+    ):
         self._command = command
         self._scratch = scratch
         self._lock = threading.Lock()
@@ -101,9 +103,9 @@ def serve(
 ) -> Coordinator:
     """Starts a coordinator; returns once it serves.
 
-    `state` is the folder where everything is kept; None takes one that goes when it stops. The default of `listen` is for
-    this machine only: "0.0.0.0:4242" serves others too, at the address that `public` names. `progress` shows its log.
-    Further options are the flags of `potluck serve`: lease=30, retain=7.
+    `state` is the folder where everything is kept; None takes one that goes when it stops. The default of `listen` is
+    for this machine only: "0.0.0.0:4242" serves others too, at the address that `public` names. `progress` shows its
+    log. Further options are the flags of `potluck serve`: lease=30, retain=7.
     """
     scratch = tempfile.TemporaryDirectory(prefix="potluck-") if state is None else None
     folder = Path(scratch.name if scratch is not None else positional("state", state or ""))
@@ -154,7 +156,7 @@ def _given(coordinator: Union[str, os.PathLike[str]]) -> str:
     text = os.fspath(coordinator).strip()
     if not text or text == "-":
         raise PotluckError(
-            f'the coordinator is "{text}"; allowed is a join string, the name of a file that holds one, or what serve() '
-            "returned"
+            f'the coordinator is "{text}"; allowed is a join string, the name of a file that holds one, or what '
+            "serve() returned"
         )
     return text

@@ -265,4 +265,3 @@ def _read(descriptor: int) -> Optional[bytes]:
         return None
     except OSError:  # A pseudo-terminal's end: nobody has its other side open.
         return b""
-

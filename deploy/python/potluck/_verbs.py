@@ -61,9 +61,9 @@ def nqueens(
     """Counts the ways to place n queens so that none attacks another.
 
     `coordinator` is a join string, a file that holds one or what serve() returned; without one everything runs on this
-    machine, by `local_workers` processes. `algorithm` is "mitm" or "backtracking", which counts nodes too; None takes the faster one. `verify` is the
-    share of the results that a second worker computes again. Further options are the flags of `potluck nqueens`:
-    nodes=True, certificate="18.jsonl.gz", threads=2.
+    machine, by `local_workers` processes. `algorithm` is "mitm" or "backtracking", which counts nodes too; None takes
+    the faster one. `verify` is the share of the results that a second worker computes again. Further options are the
+    flags of `potluck nqueens`: nodes=True, certificate="18.jsonl.gz", threads=2.
     """
     where, secret = client_flag(coordinator)
     flags = {"coordinator": where, "algorithm": algorithm, "local_workers": local_workers, "verify": verify, **options}
@@ -84,9 +84,9 @@ def train(
 ) -> TrainResult:
     """Trains a convolutional network.
 
-    `model` is a preset or a file with a ModelSpec, `data` a folder with images; the model, its metrics and a record of the
-    run are written into the folder `output`. Workers as for nqueens(). Further options are the flags of `potluck train`:
-    batch=64, lr=0.5, local_steps=16, compress="int4", overwrite=True.
+    `model` is a preset or a file with a ModelSpec, `data` a folder with images; the model, its metrics and a record of
+    the run are written into the folder `output`. `coordinator` and workers as for nqueens(). Further options are the
+    flags of `potluck train`: batch=64, lr=0.5, local_steps=16, compress="int4", overwrite=True.
     """
     where, secret = client_flag(coordinator)
     flags = {

@@ -1,4 +1,4 @@
-"""A program that stands in for `potluck`: FAKE_POTLUCK says what it does, FAKE_POTLUCK_LOG is told how it was called."""
+"""A program that stands in for `potluck`: FAKE_POTLUCK says what it does, FAKE_POTLUCK_LOG is told of every call."""
 
 import json
 import os
