@@ -3,7 +3,6 @@
 
 set(POTLUCK_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, 'address,undefined' or 'thread'")
 option(POTLUCK_WERROR "Turn compiler warnings into errors" OFF)
-option(POTLUCK_PORTABLE "Link what other systems may lack statically (cmake/Portable.cmake)" OFF)
 option(POTLUCK_CCACHE "Compile through ccache where it is installed" ON)
 
 if(NOT CMAKE_BUILD_TYPE)

@@ -1,52 +1,46 @@
-# POTLUCK_PORTABLE: one program for every x86-64 Linux with glibc 2.35 or later. Include it after Dependencies.cmake.
+# The target `portable`: the program and its plug-ins once more, for every x86-64 Linux with glibc 2.35 or later, in the
+# build's folder portable/ (deploy/package.sh makes the bundle of them).
 #
-# Only linking differs from an ordinary build, so that ccache has every object already: libraries become their static
-# twins, all but glibc and libgcc_s. The CPU plug-in keeps a shared libgomp, because it tells oneDNN's OpenMP how many
-# threads to take: deploy/package.sh ships that one beside it.
+# Nothing is compiled again: the same objects are linked another way. Libraries become their static twins, all but glibc
+# and libgcc_s (link_static.sh). The CPU plug-in keeps a shared libgomp, because it tells oneDNN's OpenMP how many threads
+# to take; that one is shipped beside it. deploy/check_bundle.sh looks at what came out. The headers of glibc have to be
+# of 2.36 at most (Debian 12): later ones name symbols that older systems lack.
 #
-# deploy/check_bundle.sh looks at what came out. It has to be built where glibc is 2.36 at most (Debian 12): headers of
-# later ones name symbols that older systems lack.
+# Include it last. It links the objects of the targets potluck, potluck_cuda and potluck_onednn, where there are such.
 
-add_link_options(-static-libstdc++ -shared-libgcc)
+if(NOT CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64 OR POTLUCK_SANITIZE)
+  return()
+endif()
 
-get_property(_potluck_imported DIRECTORY PROPERTY IMPORTED_TARGETS)
-foreach(target IN LISTS _potluck_imported)
-  get_target_property(_configurations ${target} IMPORTED_CONFIGURATIONS)
-  set(_properties IMPORTED_LOCATION)
-  foreach(configuration IN LISTS _configurations)
-    list(APPEND _properties IMPORTED_LOCATION_${configuration})
-  endforeach()
-  foreach(property IN LISTS _properties)
-    get_target_property(_location ${target} ${property})
-    if(_location MATCHES "^(.*)\\.so[.0-9]*$")
-      if(NOT EXISTS "${CMAKE_MATCH_1}.a")
-        if(target MATCHES "grpc_plugin_support")
-          continue()
-        endif()
-        message(FATAL_ERROR "POTLUCK_PORTABLE needs ${CMAKE_MATCH_1}.a, the static twin of ${_location}")
-      endif()
-      set_target_properties(${target} PROPERTIES ${property} "${CMAKE_MATCH_1}.a")
-    endif()
-  endforeach()
-endforeach()
+add_custom_target(portable)
+set(_potluck_link_static "${PROJECT_SOURCE_DIR}/cmake/link_static.sh")
 
-# Instead of OpenMP::OpenMP_CXX, which kernels/CMakeLists.txt finds.
-function(potluck_portable_openmp)
-  execute_process(COMMAND "${CMAKE_CXX_COMPILER}" -print-file-name=libgomp.a OUTPUT_VARIABLE gomp
-                  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
-  get_target_property(shared OpenMP::OpenMP_CXX INTERFACE_LINK_LIBRARIES)
-  set_target_properties(OpenMP::OpenMP_CXX PROPERTIES INTERFACE_LINK_LIBRARIES
-    "$<IF:$<BOOL:$<TARGET_PROPERTY:POTLUCK_SHARED_OPENMP>>,${shared},${gomp}>;Threads::Threads")
-endfunction()
-
-# Once every target is known.
-function(potluck_portable_programs)
-  foreach(target IN ITEMS potluck potluck_cuda potluck_onednn)
-    if(TARGET ${target})
-      target_sources(${target} PRIVATE "${PROJECT_SOURCE_DIR}/base/arc4random.cc")
-    endif()
-  endforeach()
-  if(TARGET potluck_onednn)
-    set_target_properties(potluck_onednn PROPERTIES POTLUCK_SHARED_OPENMP ON)
+function(potluck_portable target kind)
+  if(NOT TARGET ${target})
+    return()
   endif()
+  set(twin "${target}_portable")
+  get_target_property(libraries ${target} LINK_LIBRARIES)
+  set(sources "${PROJECT_SOURCE_DIR}/base/arc4random.cc" $<TARGET_OBJECTS:${target}>)
+  if(kind STREQUAL EXECUTABLE)
+    add_executable(${twin} EXCLUDE_FROM_ALL ${sources})
+  else()
+    add_library(${twin} MODULE EXCLUDE_FROM_ALL ${sources})
+    target_link_options(${twin} PRIVATE -Wl,--exclude-libs,ALL)
+  endif()
+  target_link_libraries(${twin} PRIVATE ${libraries})
+  target_link_options(${twin} PRIVATE -static-libstdc++ -shared-libgcc)
+  set_target_properties(${twin} PROPERTIES
+    OUTPUT_NAME ${target}
+    RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/portable"
+    LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/portable"
+    BUILD_WITH_INSTALL_RPATH ON
+    INSTALL_RPATH "${ARGN}"
+    LINK_DEPENDS "${_potluck_link_static}"
+    RULE_LAUNCH_LINK "${_potluck_link_static}")
+  add_dependencies(portable ${twin})
 endfunction()
+
+potluck_portable(potluck EXECUTABLE)
+potluck_portable(potluck_cuda MODULE)
+potluck_portable(potluck_onednn MODULE "\$ORIGIN")
