@@ -1,8 +1,8 @@
 """The lessons of deploy/notebooks/: what is committed, and each executed from begin to end with the real program.
 
-    POTLUCK_BINARY=build/release/potluck build/python-notebooks/bin/python tests/notebooks/lessons_test.py [TEST...]
+    POTLUCK_BINARY=build/release/potluck python3 tests/notebooks/lessons_test.py [TEST...]
 
-Lessons run in small sizes (POTLUCK_LESSON=quick), on loopback, in folders of their own. POTLUCK_KEEP=DIR keeps the
+What executes them is in build/python-notebooks, which deploy/setup.sh --ci makes. Lessons run in small sizes (POTLUCK_LESSON=quick), on loopback, in folders of their own. POTLUCK_KEEP=DIR keeps the
 executed notebooks there, to look at.
 """
 
@@ -27,6 +27,9 @@ try:
     import nbformat
 except ImportError:
     nbclient = nbformat = None
+    python = ROOT / "build" / "python-notebooks" / "bin" / "python"
+    if python.is_file() and Path(sys.executable) != python:
+        os.execv(python, [str(python), *sys.argv])
 
 
 def texts(notebook):
@@ -48,26 +51,28 @@ def pictures(notebook):
 class CommittedTest(unittest.TestCase):
     """Without any tool: what lies in the repository."""
 
-    def notebooks(self):
+    def each_notebook(self, check):
         found = sorted(NOTEBOOKS.glob("*.ipynb"))
         self.assertTrue(found)
         for path in found:
             with self.subTest(path.name):
-                yield path, json.loads(path.read_text())
+                check(path, json.loads(path.read_text()))
 
     def test_every_lesson_is_there(self):
         for name in LESSONS:
             self.assertTrue((NOTEBOOKS / f"{name}.ipynb").is_file(), name)
 
     def test_notebooks_hold_no_outputs_and_are_small(self):
-        for path, notebook in self.notebooks():
+        def check(path, notebook):
             self.assertLess(path.stat().st_size, LARGEST)
             for cell in notebook["cells"]:
                 self.assertFalse(cell.get("outputs"), cell.get("id"))
                 self.assertIsNone(cell.get("execution_count"), cell.get("id"))
 
+        self.each_notebook(check)
+
     def test_cells_have_names_that_stay(self):
-        for path, notebook in self.notebooks():
+        def check(path, notebook):
             self.assertEqual((notebook["nbformat"], notebook["nbformat_minor"]), (4, 5))
             names = [cell["id"] for cell in notebook["cells"]]
             self.assertEqual(len(names), len(set(names)))
@@ -75,11 +80,15 @@ class CommittedTest(unittest.TestCase):
                 for name in names:
                     self.assertRegex(name, rf"^l{LESSONS.index(path.stem) + 1}-[a-z0-9-]+$")
 
+        self.each_notebook(check)
+
     def test_code_is_python_3_9(self):
-        for _, notebook in self.notebooks():
+        def check(_, notebook):
             for cell in notebook["cells"]:
                 if cell["cell_type"] == "code":
                     ast.parse("".join(cell["source"]), feature_version=(3, 9))
+
+        self.each_notebook(check)
 
     def test_every_question_of_a_lesson_has_an_answer_and_a_place(self):
         for name in LESSONS:
@@ -95,9 +104,11 @@ class CommittedTest(unittest.TestCase):
                 self.assertIn(part, text, name)
 
     def test_no_notebook_holds_a_secret(self):
-        for _, notebook in self.notebooks():
+        def check(_, notebook):
             for cell in notebook["cells"]:
                 self.assertNotRegex("".join(cell["source"]), r"potluck://[^'\"\s]*#\d")
+
+        self.each_notebook(check)
 
 
 @unittest.skipIf(nbclient is None, "nbclient is not installed: deploy/setup.sh --ci makes build/python-notebooks")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Optional, Union
+from typing import Dict, Optional, Union
 
+from ._binary import PotluckError
 from ._coordinator import Coordinator, secret_of
 from ._display import Display, Progress, display_for
 from ._process import COORDINATOR, JOIN, Option, arguments, positional, run_json, running
@@ -69,7 +70,7 @@ def nqueens(
     nodes=True, certificate="18.jsonl.gz", threads=2.
     """
     flags = {"algorithm": algorithm, "local_workers": local_workers, "verify": verify, **options}
-    secrets = {COORDINATOR: secret_of(coordinator, worker=False)}
+    secrets = _secrets(coordinator, local_workers)
     return NQueensResult.from_json(
         run_json(["nqueens", positional("n", str(n)), *arguments(flags)], secrets, display_for(progress))
     )
@@ -93,7 +94,15 @@ def train(
     batch=64, lr=0.5, local_steps=16, compress="int4", overwrite=True.
     """
     flags = {"data": data, "out": output, "epochs": epochs, "local_workers": local_workers, **options}
-    secrets = {COORDINATOR: secret_of(coordinator, worker=False)}
+    secrets = _secrets(coordinator, local_workers)
     return TrainResult.from_json(
         run_json(["train", positional("model", model), *arguments(flags)], secrets, display_for(progress))
     )
+
+
+def _secrets(coordinator: Where, local_workers: Optional[int]) -> Dict[str, Optional[str]]:
+    if coordinator is not None and local_workers is not None:  # The program would take the environment's for a default.
+        raise PotluckError(
+            "local_workers is about workers on this machine; allowed is either it or a coordinator, whose workers are its own"
+        )
+    return {COORDINATOR: secret_of(coordinator, worker=False)}

@@ -55,6 +55,10 @@ class NQueensTest(PackageTest):
         with self.assertRaises(dataclasses.FrozenInstanceError):
             result.n = 9
 
+    def test_local_workers_and_a_coordinator_exclude_each_other(self):
+        with self.assertRaisesRegex(potluck.PotluckError, "allowed is either it or a coordinator"):
+            potluck.nqueens(8, coordinator="admin.join", local_workers=2, progress=False)
+
     def test_options_become_flags(self):
         potluck.nqueens(8, algorithm="backtracking", local_workers=2, verify=0.5, nodes=True, name=None, progress=False)
         expected = ["nqueens", "8", "--algorithm=backtracking", "--local-workers=2", "--verify=0.5", "--nodes", "--json"]
