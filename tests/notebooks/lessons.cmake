@@ -1,4 +1,4 @@
-# The lessons, executed; each takes a minute or so, nearly all of it computing and waiting for workers.
+# The lessons: as committed, and each executed, which takes a minute or so.
 foreach(test CommittedTest LessonTest.test_lesson_1 LessonTest.test_lesson_2 LessonTest.test_lesson_3)
   string(REGEX REPLACE "^LessonTest.test_|Test$" "" name ${test})
   string(TOLOWER ${name} name)
