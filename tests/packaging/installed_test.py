@@ -45,6 +45,10 @@ class InstalledTest(unittest.TestCase):
         self.assertEqual(str(caught.exception), 'N is "99"; allowed is a whole number from 1 to 32')
         self.assertEqual(caught.exception.code, 2)
 
+    def test_local_workers_and_a_coordinator_exclude_each_other(self):
+        with self.assertRaisesRegex(potluck.PotluckError, "--local-workers .* allowed is either it or --coordinator"):
+            potluck.nqueens(8, coordinator="admin.join", local_workers=2, progress=False)
+
     def test_a_coordinator_a_worker_and_a_job(self):
         with potluck.serve() as table:
             environment = {**os.environ, "POTLUCK_JOIN": table.join_string}
