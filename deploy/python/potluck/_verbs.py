@@ -62,8 +62,9 @@ def nqueens(
 
     `coordinator` is a join string, a file that holds one or what serve() returned; None takes the environment's
     POTLUCK_COORDINATOR. Without that, and with `local_workers`, everything runs on this machine, in so many processes.
-    `algorithm` is "mitm" or "backtracking", which counts nodes too; None takes the faster one. `verify` is the share of the results that a second worker computes again. Further options are the
-    flags of `potluck nqueens`: nodes=True, certificate="18.jsonl.gz", threads=2.
+    `algorithm` is "mitm" or "backtracking", which counts nodes too; None takes the faster one. `verify` is the share of
+    the results that a second worker computes again. Further options are the flags of `potluck nqueens`: nodes=True,
+    certificate="18.jsonl.gz", threads=2.
     """
     where, secret = client_flag(coordinator)
     flags = {"coordinator": where, "algorithm": algorithm, "local_workers": local_workers, "verify": verify, **options}
