@@ -27,6 +27,9 @@ struct LocalRunFlags {
   bool verbose = false;
 
   void Declare(Arguments& arguments);
+  // Without --coordinator, the environment's POTLUCK_COORDINATOR serves, unless --local-workers is given. Call it once
+  // the flags are read.
+  void ReadEnvironment();
   bool embedded() const { return coordinator.empty(); }
   // InvalidArgument for flags about local workers together with --coordinator.
   absl::Status Check() const;

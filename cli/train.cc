@@ -431,6 +431,7 @@ int RunTrain(const Args& args) {
                       "Without --coordinator everything runs on this machine.");
   Declare(arguments, flags);
   if (const std::optional<int> code = arguments.Read(args)) return *code;
+  flags.local.ReadEnvironment();
   if (absl::Status status = CheckTogether(flags); !status.ok()) return FailUsage(status);
   BlockSignals();
   Interrupt interrupt;

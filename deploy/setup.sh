@@ -2,9 +2,10 @@
 # Installs what Potluck is built from on Debian 12 or Ubuntu 24.04, and only what is missing.
 #
 #   deploy/setup.sh          what demo.sh and test.sh need
-#   deploy/setup.sh --ci     also clang, for .ci/run
+#   deploy/setup.sh --ci     also what .ci/run needs: clang, and bare Debian 12 and 11 to try the bundle in (build/roots)
 #   POTLUCK_NO_CUDA=1        do not fetch the GPU compiler (NVRTC)
 #   POTLUCK_NO_ONEDNN=1      do not fetch oneDNN, which the CPU plug-in is built with
+#   POTLUCK_DEBIAN_MIRROR    with --ci: where debootstrap gets Debian from, instead of deb.debian.org
 #
 # Nothing to install: says so and needs no root. All messages go to standard error.
 set -euo pipefail
@@ -89,6 +90,7 @@ wanted_packages() {
   fi
   if ((with_ci)); then
     clang_packages
+    printf '%s\n' binutils debootstrap debian-archive-keyring python3-venv systemd
   fi
 }
 
@@ -183,6 +185,34 @@ nvrtc_fetched() {
   [[ -f "$nvrtc_stamp" && "$(cat "$nvrtc_stamp")" == "$(printf '%s\n' "${nvrtc_packages[@]}")" ]]
 }
 
+# make_root NAME SUITE PACKAGES: a bare system in build/roots/NAME. Without one the tests that run in it are skipped.
+make_root() {
+  local root="build/roots/$1" log="build/roots/$1.log"
+  mkdir -p build/roots
+  rm -rf "$root"
+  say "making a bare $1 in $root with debootstrap (some minutes, 200 MB)"
+  if ! debootstrap --variant=minbase ${3:+"--include=$3"} \
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$2" "$root" "$mirror" >"$log" 2>&1; then
+    rm -rf "$root"
+    say "could not make it (the reason is in $log): the tests that run in it will be skipped"
+    return
+  fi
+  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$log"
+  touch "$root/.potluck-complete"
+}
+
+# Oldest first: the one that the bundle is refused by, then the one that it runs on.
+make_roots() {
+  local mirror=${POTLUCK_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+  [[ -f build/roots/debian-11/.potluck-complete ]] || make_root debian-11 bullseye python3-pip
+  [[ -f build/roots/debian-12/.potluck-complete ]] || make_root debian-12 bookworm ''
+}
+
+wants_roots() {
+  ((with_ci)) && [[ "$(uname -m)" == x86_64 ]] &&
+    [[ ! -f build/roots/debian-11/.potluck-complete || ! -f build/roots/debian-12/.potluck-complete ]]
+}
+
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
   fail "this script installs packages with apt-get (Debian 12, Ubuntu 24.04), which is not here." \
     "deploy/README.md lists what to install on other systems."
@@ -205,5 +235,13 @@ fi
 if wants_onednn && ! onednn_fetched; then
   fetch_onednn
   changed=1
+fi
+if wants_roots; then
+  if ((EUID == 0)); then
+    make_roots
+    changed=1
+  else
+    say "only root can make the bare systems of build/roots: the tests that run in them will be skipped"
+  fi
 fi
 ((changed)) || say "all that is needed is installed"
