@@ -39,6 +39,7 @@ int RunJobs(const Args& args);
 int RunJoin(const Args& args);
 int RunNQueens(const Args& args);
 int RunPredict(const Args& args);
+int RunReport(const Args& args);
 int RunServe(const Args& args);
 int RunToken(const Args& args);
 int RunTrain(const Args& args);

@@ -68,6 +68,7 @@ int Main(int argc, char** argv) {
       {"train", "train a convolutional network", RunTrain},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},
       {"workers", "list, drain or pardon workers", RunWorkers},
+      {"report", "show how long workers stayed and were gone", RunReport},
       {"verify", "check the certificate of a result", RunVerify},
       {"token", "create, list or revoke tokens", RunToken},
       {"backup", "copy the state of a coordinator, which may be running", RunBackup},
