@@ -2,7 +2,11 @@
 # Installs what Potluck is built from on Debian 12 or Ubuntu 24.04, and only what is missing.
 #
 #   deploy/setup.sh          what demo.sh and test.sh need
+<<<<<<< HEAD
 #   deploy/setup.sh --ci     also what .ci/run needs: clang, and bare Debian 12 and 11 to try the bundle in (build/roots)
+=======
+#   deploy/setup.sh --ci     also clang, for .ci/run, and Jupyter, for the notebooks' tests (into build/python-notebooks)
+>>>>>>> cell
 #   POTLUCK_NO_CUDA=1        do not fetch the GPU compiler (NVRTC)
 #   POTLUCK_NO_ONEDNN=1      do not fetch oneDNN, which the CPU plug-in is built with
 #   POTLUCK_DEBIAN_MIRROR    with --ci: where debootstrap gets Debian from, instead of deb.debian.org
@@ -40,6 +44,17 @@ readonly onednn_digests=" 2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe
 9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284 "  # SHA-256 of the wheels.
 readonly onednn_folder=build/python-onednn
 readonly onednn_stamp="$onednn_folder/.potluck-stamp"
+
+# Jupyter without its server: kernels, and what executes notebooks in them.
+readonly notebook_packages=(
+  nbclient==0.11.0
+  nbformat==5.11.1
+  ipykernel==7.4.0
+  jupyter_client==8.10.0
+  matplotlib==3.11.2
+)
+readonly notebook_folder=build/python-notebooks
+readonly notebook_stamp="$notebook_folder/.potluck-stamp"
 
 installed() {
   [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
@@ -90,7 +105,11 @@ wanted_packages() {
   fi
   if ((with_ci)); then
     clang_packages
+<<<<<<< HEAD
     printf '%s\n' binutils debootstrap debian-archive-keyring python3-venv systemd
+=======
+    printf '%s\n' python3-venv openssl
+>>>>>>> cell
   fi
 }
 
@@ -173,6 +192,27 @@ fetch_onednn() {
   rm -f "$log"
 }
 
+# Without an index the notebooks' tests are skipped.
+fetch_notebooks() {
+  local log=build/python-notebooks.log
+  say "fetching Jupyter's kernel and nbclient from the Python package index (about 60 MB) into $notebook_folder"
+  mkdir -p build
+  rm -rf "$notebook_folder"
+  if ! { python3 -m venv "$notebook_folder" &&
+    "$notebook_folder/bin/python" -m pip install --only-binary :all: --quiet --disable-pip-version-check --no-input \
+      --retries 1 --timeout 30 "${notebook_packages[@]}"; } >"$log" 2>&1; then
+    rm -rf "$notebook_folder"
+    say "could not fetch Jupyter (the reason is in $log): the tests of notebooks are skipped"
+    return
+  fi
+  printf '%s\n' "${notebook_packages[@]}" >"$notebook_stamp"
+  rm -f "$log"
+}
+
+notebooks_fetched() {
+  [[ -f "$notebook_stamp" && "$(cat "$notebook_stamp")" == "$(printf '%s\n' "${notebook_packages[@]}")" ]]
+}
+
 wants_onednn() {
   [[ -z "${POTLUCK_NO_ONEDNN:-}" && "$(uname -m)" == x86_64 ]]
 }
@@ -236,6 +276,7 @@ if wants_onednn && ! onednn_fetched; then
   fetch_onednn
   changed=1
 fi
+<<<<<<< HEAD
 if wants_roots; then
   if ((EUID == 0)); then
     make_roots
@@ -243,5 +284,10 @@ if wants_roots; then
   else
     say "only root can make the bare systems of build/roots: the tests that run in them will be skipped"
   fi
+=======
+if ((with_ci)) && ! notebooks_fetched; then
+  fetch_notebooks
+  changed=1
+>>>>>>> cell
 fi
 ((changed)) || say "all that is needed is installed"

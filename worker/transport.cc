@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "proto/transport_settings.h"
+#include "worker/unreachable.h"
 
 namespace potluck {
 namespace {
@@ -119,8 +120,12 @@ absl::Status Explain(const Connection& connection, const grpc::Status& status) {
     if (absl::Status key = connection.key_check->last(); !key.ok()) return key;
   }
   if (unavailable) {
-    return absl::UnavailableError(
-        absl::StrCat("the coordinator at ", connection.address, " cannot be reached: ", status.error_message()));
+    return absl::UnavailableError(absl::StrCat("the coordinator at ", connection.address,
+                                               " cannot be reached: ", UnreachableReason(status.error_message())));
+  }
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return absl::DeadlineExceededError(absl::StrCat("the coordinator at ", connection.address, " does not answer: ",
+                                                    UnreachableReason(kNoAnswer)));
   }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }

@@ -45,7 +45,7 @@ std::vector<Case> Commands() {
       {{"serve"}, {"--state", "--listen", "--public", "--lease", "--retain", "--log-format", "--log-level"}},
       {{"join"},
        {"--name", "--threads", "--device", "--dispatch", "--when-idle", "--metered", "--ends-in", "--exit-when-idle",
-        "--installation", "--slice-seconds"}},
+        "--single", "--confirm-platform-rules", "--installation", "--slice-seconds"}},
       {{"train"},
        {"--data",
         "--out",
