@@ -1,7 +1,8 @@
 # The devices of a worker: finding them, and a child process for each.
 
 add_library(potluck_executor STATIC
-  child_blobs.cc child_blobs.h child_process.cc child_process.h devices.cc devices.h executor.cc executor.h executor_main.cc executor_main.h
+  cache_directory.cc cache_directory.h child_blobs.cc child_blobs.h child_process.cc child_process.h device_check.cc device_check.h
+  devices.cc devices.h driver_probe.cc driver_probe.h executor.cc executor.h executor_main.cc executor_main.h
   frames.cc frames.h result_file.cc result_file.h)
 target_include_directories(potluck_executor PUBLIC ${PROJECT_SOURCE_DIR})
 target_link_libraries(potluck_executor
