@@ -30,9 +30,10 @@ struct DoctorFlags {
 };
 
 std::optional<int> ReadFlags(const Args& args, DoctorFlags& flags) {
-  Arguments arguments("doctor",
-                      "Looks at this machine and, with a join string, at the way to its coordinator step by step: each line\n"
-                      "is ok, warn, fail or skip, with what to do below it. It joins nothing.");
+  Arguments arguments(
+      "doctor",
+      "Looks at this machine and, with a join string, at the way to its coordinator step by step: each line\n"
+      "is ok, warn, fail or skip, with what to do below it. It joins nothing.");
   arguments.OptionalPositional("JOIN",
                                {"a join string, a file that holds one, or - for standard input; without it the "
                                 "environment's POTLUCK_JOIN",

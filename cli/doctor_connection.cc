@@ -71,8 +71,7 @@ void LookUp(const HostPort& where, Lookup& lookup) {
 absl::StatusOr<Socket> ConnectOne(const SocketAddress& address, absl::Time deadline) {
   Socket socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   int error = 0;
-  if (socket.fd() < 0 ||
-      connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address.storage), address.size) != 0) {
+  if (socket.fd() < 0 || connect(socket.fd(), reinterpret_cast<const sockaddr*>(&address.storage), address.size) != 0) {
     error = errno;
   }
   if (error == EINPROGRESS) {
@@ -175,7 +174,8 @@ std::optional<Proxy> ProxyFor(const std::string& address) {
   const char* exceptions = Variable("no_grpc_proxy");
   if (exceptions == nullptr) exceptions = Variable("no_proxy");
   const std::string host = SplitAddress(address).host;
-  for (const absl::string_view suffix : absl::StrSplit(exceptions == nullptr ? "" : exceptions, ',', absl::SkipEmpty())) {
+  for (const absl::string_view suffix :
+       absl::StrSplit(exceptions == nullptr ? "" : exceptions, ',', absl::SkipEmpty())) {
     if (absl::EndsWithIgnoreCase(host, suffix)) return std::nullopt;
   }
   value = value.substr(0, value.find('/'));

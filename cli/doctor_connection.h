@@ -59,7 +59,7 @@ absl::Status SendAll(const Socket& socket, absl::string_view bytes, absl::Durati
 // The proxy that gRPC takes on the way to `address`, as it reads the environment: grpc_proxy, else https_proxy, else
 // http_proxy; not for names that end as one in no_grpc_proxy, else no_proxy; never to this machine itself.
 struct Proxy {
-  std::string variable;     // Which one named it.
+  std::string variable;  // Which one named it.
   HostPort where;
   std::string credentials;  // "user:password", or empty. A secret.
 };

@@ -35,7 +35,8 @@ std::string CudaText(int version) { return absl::StrCat(version / 1000, ".", ver
 
 std::vector<CheckRow> WithoutDriver(const GpuFindings& findings) {
   if (findings.has_hardware) {
-    return {WarnRow("gpu", "an NVIDIA GPU is in this machine, but there is no driver (libcuda.so.1) for it: the CPU is used",
+    return {WarnRow("gpu",
+                    "an NVIDIA GPU is in this machine, but there is no driver (libcuda.so.1) for it: the CPU is used",
                     "install NVIDIA's driver 525 or newer, or, in a container, give it the GPU (--gpus all)")};
   }
   if (findings.is_hosted) {
@@ -47,9 +48,11 @@ std::vector<CheckRow> WithoutDriver(const GpuFindings& findings) {
 
 CheckRow CheckDriver(const GpuFindings& findings) {
   const int major = MajorOf(findings.driver_version);
-  CheckRow row = OkRow("driver", absl::StrCat("NVIDIA driver ",
-                                              findings.driver_version.empty() ? "of unknown version" : findings.driver_version));
-  if (findings.driver.cuda_version > 0) absl::StrAppend(&row.message, ", CUDA ", CudaText(findings.driver.cuda_version));
+  CheckRow row = OkRow(
+      "driver",
+      absl::StrCat("NVIDIA driver ", findings.driver_version.empty() ? "of unknown version" : findings.driver_version));
+  if (findings.driver.cuda_version > 0)
+    absl::StrAppend(&row.message, ", CUDA ", CudaText(findings.driver.cuda_version));
   row.data = {{"version", findings.driver_version}, {"cuda_version", findings.driver.cuda_version}};
   const bool is_too_old = (major > 0 && major < kOldestDriver) ||
                           (findings.driver.cuda_version > 0 && findings.driver.cuda_version < 12000);
@@ -89,13 +92,14 @@ CheckRow CheckGpu(const GpuFindings& findings, const DriverGpu& gpu) {
   if (probed->code_sm == 0) {
     warn("the plug-in has no machine code that fits it", kBuild);
   } else if (!probed->error.empty()) {
-    warn(std::string(absl::StripSuffix(probed->error, ".")), "run nvidia-smi; if another program uses the GPU, end that");
+    warn(std::string(absl::StripSuffix(probed->error, ".")),
+         "run nvidia-smi; if another program uses the GPU, end that");
   } else {
     absl::StrAppend(&row.message, ", served by code for sm_", probed->code_sm);
   }
-  if (const std::string user = findings.user ? findings.user(gpu.index) : ""; !user.empty()) {
+  if (const std::string user = findings.user ? findings.user(*probed) : ""; !user.empty()) {
     row.status = CheckStatus::kWarn;
-    absl::StrAppend(&row.message, "; the worker with process id ", user, " uses it already");
+    absl::StrAppend(&row.message, "; ", user, " uses it already");
     row.remedy = "one worker a GPU: stop the other one first, or let `potluck join --single` do so";
   }
   return row;

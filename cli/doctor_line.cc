@@ -57,10 +57,11 @@ absl::StatusOr<absl::Duration> DoctorLine::Check(size_t bytes_up, size_t bytes_d
 CheckRow DoctorLine::NotReached(const grpc::Status& status) const {
   const std::string& words = status.error_message();
   if (absl::StrContains(words, "http2 header with status") || absl::StrContains(words, "HTTP status code")) {
-    return FailRow("http2", absl::StrCat(connection_->address, " speaks HTTP/2, but no coordinator is behind it: ", words),
-                   "have the reverse proxy there pass gRPC on to the coordinator (nginx: grpc_pass grpcs://...), and see "
-                   "that the coordinator runs",
-                   kExitUnreachable);
+    return FailRow(
+        "http2", absl::StrCat(connection_->address, " speaks HTTP/2, but no coordinator is behind it: ", words),
+        "have the reverse proxy there pass gRPC on to the coordinator (nginx: grpc_pass grpcs://...), and see "
+        "that the coordinator runs",
+        kExitUnreachable);
   }
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
     return FailRow("http2", absl::StrCat("another gRPC server than a coordinator answers at ", connection_->address),
@@ -126,9 +127,10 @@ CheckRow DoctorLine::RoundTrip() {
   }
   std::sort(times.begin(), times.end());
   round_trip_ = times[times.size() / 2];
-  CheckRow row = OkRow("round-trip", absl::StrCat("median ", absl::ToInt64Microseconds(round_trip_) / 1000.0, " ms of ",
-                                                  kRoundTrips, " calls, ", absl::ToInt64Microseconds(times.front()) / 1000.0,
-                                                  " to ", absl::ToInt64Microseconds(times.back()) / 1000.0, " ms"));
+  CheckRow row =
+      OkRow("round-trip", absl::StrCat("median ", absl::ToInt64Microseconds(round_trip_) / 1000.0, " ms of ",
+                                       kRoundTrips, " calls, ", absl::ToInt64Microseconds(times.front()) / 1000.0,
+                                       " to ", absl::ToInt64Microseconds(times.back()) / 1000.0, " ms"));
   row.data = {{"median_seconds", absl::ToDoubleSeconds(round_trip_)},
               {"least_seconds", absl::ToDoubleSeconds(times.front())},
               {"most_seconds", absl::ToDoubleSeconds(times.back())}};
@@ -158,7 +160,8 @@ CheckRow DoctorLine::Throughput() {
                    "something in between lets short messages pass only (a wrong MTU does): try another network",
                    kExitUnreachable);
   }
-  CheckRow row = OkRow("throughput", absl::StrCat(Metric(*up), "B/s to the coordinator, ", Metric(*down), "B/s from it"));
+  CheckRow row =
+      OkRow("throughput", absl::StrCat(Metric(*up), "B/s to the coordinator, ", Metric(*down), "B/s from it"));
   row.data = {{"up_bytes_per_second", std::round(*up)}, {"down_bytes_per_second", std::round(*down)}};
   if (std::min(*up, *down) >= kSlowLine) return row;
   row.status = CheckStatus::kWarn;
@@ -199,8 +202,8 @@ CheckRow DoctorLine::Keepalive(absl::Duration silence) {
   row.exit_code = kExitUnreachable;
   row.remedy = remedy;
   row.message = is_cut ? absl::StrCat("the connection was cut after ", TimeText(lived), " of silence")
-                       : absl::StrCat("after ", TimeText(silence), " of silence no call gets through: ",
-                                      Explain(*connection_, after).message());
+                       : absl::StrCat("after ", TimeText(silence),
+                                      " of silence no call gets through: ", Explain(*connection_, after).message());
   // A worker only connects anew and goes on.
   if (is_cut && after.ok()) {
     row.status = CheckStatus::kWarn;

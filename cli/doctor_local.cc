@@ -108,10 +108,8 @@ CheckRow CheckSystem() {
   if (name.empty()) name = system.sysname;
   CheckRow row = OkRow("system", absl::StrCat(name, ", Linux ", system.release, ", glibc ", gnu_get_libc_version(),
                                               ", ", system.machine));
-  row.data = {{"name", name},
-              {"kernel", system.release},
-              {"glibc", gnu_get_libc_version()},
-              {"architecture", system.machine}};
+  row.data = {
+      {"name", name}, {"kernel", system.release}, {"glibc", gnu_get_libc_version()}, {"architecture", system.machine}};
   return row;
 }
 
@@ -151,14 +149,15 @@ CheckRow CheckClock(absl::Time now) {
 }
 
 CheckRow CheckCache(const std::string& directory) {
-  const std::string elsewhere = "set XDG_CACHE_HOME to a folder that can be written, or give `potluck join` --cache DIR";
+  const std::string elsewhere =
+      "set XDG_CACHE_HOME to a folder that can be written, or give `potluck join` --cache DIR";
   if (directory.empty()) {
     return WarnRow("cache", "there is no home folder to keep data sets and this installation's id in", elsewhere);
   }
   if (const int error = TryToWrite(directory); error == ENOSPC || error == EDQUOT) {
-    return FailRow("cache", absl::StrCat("no disk space: 1 MiB cannot be written to ", directory, " (",
-                                         std::strerror(error), ")"),
-                   absl::StrCat("free some disk space, or ", elsewhere));
+    return FailRow(
+        "cache", absl::StrCat("no disk space: 1 MiB cannot be written to ", directory, " (", std::strerror(error), ")"),
+        absl::StrCat("free some disk space, or ", elsewhere));
   } else if (error != 0) {
     return FailRow("cache", absl::StrCat(directory, " cannot be written: ", std::strerror(error)), elsewhere);
   }

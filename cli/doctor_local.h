@@ -41,14 +41,14 @@ CheckRow CheckOnednn(bool is_there, const std::string& path, const std::string& 
 
 // What is known of this machine's GPUs.
 struct GpuFindings {
-  bool has_hardware = false;      // A display or compute device of NVIDIA's on the PCI bus.
-  bool is_hosted = false;         // On a platform that gives GPUs by the session.
-  std::string driver_version;     // "535.104.05"; empty: not known.
+  bool has_hardware = false;   // A display or compute device of NVIDIA's on the PCI bus.
+  bool is_hosted = false;      // On a platform that gives GPUs by the session.
+  std::string driver_version;  // "535.104.05"; empty: not known.
   DriverProbe driver;
-  bool has_plugin = false;        // There is a file.
-  GpuProbe plugin;                // Only where there are a driver and a plug-in.
-  // Who else computes on this GPU: a worker's process id; empty: nobody, or nobody knows.
-  std::function<std::string(int index)> user;
+  bool has_plugin = false;  // There is a file.
+  GpuProbe plugin;          // Only where there are a driver and a plug-in.
+  // Who else computes on this GPU, as in "another potluck worker (process 123)"; empty: nobody, or nobody knows.
+  std::function<std::string(const ProbedGpu& gpu)> user;
 };
 
 GpuFindings FindGpus(const DeviceRequest& request, const Platform& platform);

@@ -116,7 +116,8 @@ TEST(DoctorLocalTest, ADevicesTryIsToldWithItsRate) {
 TEST(DoctorLocalTest, TheCpuPluginIsThereOrNotOrDoesNotLoad) {
   ExpectRow(CheckOnednn(true, "/opt/libpotluck_onednn.so", "onednn/avx2"), CheckStatus::kOk, {"onednn/avx2"});
   ExpectRow(CheckOnednn(false, "/opt/libpotluck_onednn.so", ""), CheckStatus::kWarn, {"is not there"}, "libdnnl");
-  ExpectRow(CheckOnednn(true, "/opt/libpotluck_onednn.so", "reference"), CheckStatus::kWarn, {"does not load"}, "libdnnl");
+  ExpectRow(CheckOnednn(true, "/opt/libpotluck_onednn.so", "reference"), CheckStatus::kWarn, {"does not load"},
+            "libdnnl");
 }
 
 TEST(DoctorGpuTest, WithoutADriverTheCpuIsUsedAndThatIsNormal) {
@@ -174,16 +175,17 @@ TEST(DoctorGpuTest, AGpuThatFailsOrIsTakenIsTold) {
   findings.plugin.gpus[0].error = "cuMemAlloc failed: out of memory (2).";
   ExpectRow(CheckGpus(findings)[2], CheckStatus::kWarn, {"out of memory", "the CPU is used"}, "nvidia-smi");
   findings = OneGpu();
-  findings.user = [](int index) { return index == 0 ? "4711" : ""; };
-  ExpectRow(CheckGpus(findings)[2], CheckStatus::kWarn, {"4711 uses it already"}, "one worker a GPU");
+  findings.user = [](const ProbedGpu& gpu) { return gpu.index == 0 ? "another potluck worker (process 4711)" : ""; };
+  ExpectRow(CheckGpus(findings)[2], CheckStatus::kWarn, {"(process 4711) uses it already"}, "one worker a GPU");
 }
 
 TEST(DoctorGpuTest, DriverAndGpuAreReadFromTheSystem) {
   const Folder root("doctor-root");
   EXPECT_EQ(DriverVersion(root.path()), "");
   EXPECT_FALSE(HasNvidiaGpu(root.path()));
-  root.Write("proc/driver/nvidia/version",
-             "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC version: 11\n");
+  root.Write(
+      "proc/driver/nvidia/version",
+      "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC version: 11\n");
   EXPECT_EQ(DriverVersion(root.path()), "535.104.05");
   root.Write("sys/bus/pci/devices/0000:00:03.0/vendor", "0x10de\n");
   root.Write("sys/bus/pci/devices/0000:00:03.0/class", "0x020000\n");

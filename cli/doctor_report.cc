@@ -108,7 +108,8 @@ absl::string_view StatusName(CheckStatus status) {
 std::string RowText(const CheckRow& row) {
   std::string text =
       absl::StrFormat("%-4s  %-*s  %s\n", StatusName(row.status), kCheckWidth, row.check, Printable(row.message));
-  if (!row.remedy.empty()) absl::StrAppend(&text, std::string(kCheckWidth + 8, ' '), "-> ", Printable(row.remedy), "\n");
+  if (!row.remedy.empty())
+    absl::StrAppend(&text, std::string(kCheckWidth + 8, ' '), "-> ", Printable(row.remedy), "\n");
   return text;
 }
 

@@ -18,10 +18,10 @@ enum class CheckStatus { kOk, kWarn, kFail, kSkip };
 struct CheckRow {
   std::string check;  // What was looked at, in a word: "tcp".
   CheckStatus status = CheckStatus::kOk;
-  std::string message;                                                  // What was found.
-  std::string remedy = {};                                              // What to do; empty: nothing.
-  nlohmann::ordered_json data = nlohmann::ordered_json::object();       // The same as numbers and names.
-  int exit_code = kExitFailed;                                          // Of a row that failed.
+  std::string message;                                             // What was found.
+  std::string remedy = {};                                         // What to do; empty: nothing.
+  nlohmann::ordered_json data = nlohmann::ordered_json::object();  // The same as numbers and names.
+  int exit_code = kExitFailed;                                     // Of a row that failed.
 };
 
 CheckRow OkRow(std::string check, std::string message);
@@ -35,8 +35,8 @@ class DoctorReport {
   explicit DoctorReport(std::function<void(const CheckRow&)> show = {}) : show_(std::move(show)) {}
 
   void Add(CheckRow row);
-  // The rows of the ways to a coordinator, one list an address. A worker takes whichever serves: where one is clear, what
-  // failed on the others is a warning.
+  // The rows of the ways to a coordinator, one list an address. A worker takes whichever serves: where one is clear,
+  // what failed on the others is a warning.
   void AddWays(std::vector<std::vector<CheckRow>> ways);
 
   const std::vector<CheckRow>& rows() const { return rows_; }

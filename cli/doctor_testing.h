@@ -11,6 +11,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +33,9 @@
 #include "proto/workers.grpc.pb.h"
 
 namespace potluck {
+
+// Who writes to a peer that has hung up is to be told so, not killed.
+inline const auto kBefore = signal(SIGPIPE, SIG_IGN);
 
 inline constexpr char kFakeToken[] = "token-of-the-doctors-tests";
 
@@ -139,8 +143,8 @@ class FakeTlsServer {
     X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
     X509_set_pubkey(certificate, key);
     X509_NAME* const subject = X509_get_subject_name(certificate);
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1,
-                               0);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(name.c_str()), -1,
+                               -1, 0);
     X509_set_issuer_name(certificate, subject);
     EXPECT_GT(X509_sign(certificate, key, EVP_sha256()), 0);
     EXPECT_EQ(SSL_CTX_use_certificate(context_.get(), certificate), 1);

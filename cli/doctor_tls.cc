@@ -5,9 +5,9 @@
 #include <openssl/x509v3.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -45,8 +45,8 @@ bool Wait(int fd, short event, absl::Time deadline) {
 void LoadRoots(SSL_CTX* context) {
   SSL_CTX_set_default_verify_paths(context);
   const char* given = std::getenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH");
-  for (const char* file : {given == nullptr ? "" : given, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-                           "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
+  for (const char* file : {given == nullptr ? "" : given, "/etc/ssl/certs/ca-certificates.crt",
+                           "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {
     std::error_code error;
     if (*file != '\0' && std::filesystem::exists(file, error)) SSL_CTX_load_verify_locations(context, file, nullptr);
   }
@@ -113,7 +113,8 @@ class TlsClient {
     LoadRoots(client.context_.get());
     SSL_set_min_proto_version(tls, TLS1_2_VERSION);  // What is older than ours shall still be named.
     const std::string alpn = absl::StrCat(std::string(1, static_cast<char>(protocol.size())), protocol);
-    SSL_set_alpn_protos(tls, reinterpret_cast<const unsigned char*>(alpn.data()), static_cast<unsigned int>(alpn.size()));
+    SSL_set_alpn_protos(tls, reinterpret_cast<const unsigned char*>(alpn.data()),
+                        static_cast<unsigned int>(alpn.size()));
     in6_addr ignored{};
     if (inet_pton(AF_INET, host.c_str(), &ignored) == 1 || inet_pton(AF_INET6, host.c_str(), &ignored) == 1) {
       X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), host.c_str());

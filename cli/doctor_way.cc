@@ -22,15 +22,18 @@ constexpr char kReach[] = "docs/reach.md lists the ways to make a coordinator re
 class Way {
  public:
   Way(const JoinString& join, size_t address, const WayOptions& options)
-      : join_(join), address_(join.addresses[address]), where_(SplitAddress(address_)), options_(options),
+      : join_(join),
+        address_(join.addresses[address]),
+        where_(SplitAddress(address_)),
+        options_(options),
         line_(join, address, options.step_limit) {}
 
   std::vector<CheckRow> Go() {
     using Step = CheckRow (Way::*)();
     const std::pair<const char*, Step> steps[] = {
-        {"proxy", &Way::UseProxy},      {"name", &Way::Resolve},           {"tcp", &Way::Connect},
-        {"tls", &Way::Handshake},       {"http2", &Way::Http2},            {"token", &Way::Token},
-        {"version", &Way::Version},     {"round-trip", &Way::RoundTrip},   {"throughput", &Way::Throughput},
+        {"proxy", &Way::UseProxy},       {"name", &Way::Resolve},         {"tcp", &Way::Connect},
+        {"tls", &Way::Handshake},        {"http2", &Way::Http2},          {"token", &Way::Token},
+        {"version", &Way::Version},      {"round-trip", &Way::RoundTrip}, {"throughput", &Way::Throughput},
         {"clock-skew", &Way::ClockSkew}, {"keepalive", &Way::Keepalive},
     };
     std::vector<CheckRow> rows;
@@ -60,7 +63,8 @@ class Way {
   CheckRow Keepalive() {
     if (!options_.is_long) return SkipRow("keepalive", "not tried: --long stays silent for 90 s and looks");
     if (options_.say) {
-      options_.say(absl::StrCat("staying silent for ", TimeText(options_.silence), " to see whether the connection lives"));
+      options_.say(
+          absl::StrCat("staying silent for ", TimeText(options_.silence), " to see whether the connection lives"));
     }
     return line_.Keepalive(options_.silence);
   }
@@ -96,9 +100,11 @@ CheckRow Way::Resolve() {
         absl::IsNotFound(resolved.status())
             ? "check the spelling of that host; if no other name resolves either, this machine has no network (Kaggle: "
               "switch internet on in the notebook's settings)"
-            : "this machine has no network, or its name server is not to be had: switch the network on (Kaggle: internet, "
+            : "this machine has no network, or its name server is not to be had: switch the network on (Kaggle: "
+              "internet, "
               "in the notebook's settings)";
-    return FailRow("name", absl::StrCat("the name of ", HopText(), " cannot be resolved: ", resolved.status().message()),
+    return FailRow("name",
+                   absl::StrCat("the name of ", HopText(), " cannot be resolved: ", resolved.status().message()),
                    remedy, kExitUnreachable);
   }
   resolved_ = *std::move(resolved);
@@ -127,24 +133,28 @@ CheckRow Way::Connect() {
     row.data = {{"seconds", absl::ToDoubleSeconds(AwakeNow() - start)}};
     return row;
   }
-  const std::string what = absl::StrCat("no connection to ", proxy_ ? HopText() : address_, ": ", socket.status().message());
+  const std::string what =
+      absl::StrCat("no connection to ", proxy_ ? HopText() : address_, ": ", socket.status().message());
   if (absl::IsFailedPrecondition(socket.status())) {
-    return FailRow("tcp", absl::StrCat("the proxy ", proxy_->where.host, " opens no way to ", address_, ": ",
-                                       socket.status().message()),
-                   absl::StrCat("have it allow CONNECT to that port, or name the coordinator's host in no_proxy if it can "
-                                "be reached without it"),
-                   kExitUnreachable);
+    return FailRow(
+        "tcp",
+        absl::StrCat("the proxy ", proxy_->where.host, " opens no way to ", address_, ": ", socket.status().message()),
+        absl::StrCat("have it allow CONNECT to that port, or name the coordinator's host in no_proxy if it can "
+                     "be reached without it"),
+        kExitUnreachable);
   }
   if (absl::IsDeadlineExceeded(socket.status())) {
-    return FailRow("tcp", what,
-                   absl::StrCat("packets vanish on the way: a firewall here or there lets them not through, the port is not "
-                                "forwarded, or the address is an old one; ",
-                                kReach),
-                   kExitUnreachable);
+    return FailRow(
+        "tcp", what,
+        absl::StrCat("packets vanish on the way: a firewall here or there lets them not through, the port is not "
+                     "forwarded, or the address is an old one; ",
+                     kReach),
+        kExitUnreachable);
   }
-  return FailRow("tcp", what,
-                 absl::StrCat("see that the coordinator runs (`potluck serve`) and that its port is forwarded to it; ", kReach),
-                 kExitUnreachable);
+  return FailRow(
+      "tcp", what,
+      absl::StrCat("see that the coordinator runs (`potluck serve`) and that its port is forwarded to it; ", kReach),
+      kExitUnreachable);
 }
 
 CheckRow Way::Handshake() {
@@ -168,9 +178,11 @@ CheckRow Way::NoTls(const absl::Status& status, std::optional<HttpAnswer> answer
                                answer->location.empty() ? "" : absl::StrCat(", sends to ", answer->location), ")");
     row.remedy = "this network wants you to sign in first: open any page in a browser there, then try again";
   } else if (answer) {
-    row.message = absl::StrCat("an HTTP server without TLS answers at ", address_, " (HTTP ", answer->status,
-                               answer->server.empty() ? "" : absl::StrCat(", ", answer->server), "), not a coordinator");
-    row.remedy = "check the port in the join string; a reverse proxy there must speak TLS to workers, or pass TCP through";
+    row.message =
+        absl::StrCat("an HTTP server without TLS answers at ", address_, " (HTTP ", answer->status,
+                     answer->server.empty() ? "" : absl::StrCat(", ", answer->server), "), not a coordinator");
+    row.remedy =
+        "check the port in the join string; a reverse proxy there must speak TLS to workers, or pass TCP through";
   } else if (absl::IsFailedPrecondition(status)) {
     row.remedy = "another program listens there: check the port in the join string";
   } else if (absl::IsAborted(status)) {
@@ -178,10 +190,12 @@ CheckRow Way::NoTls(const absl::Status& status, std::optional<HttpAnswer> answer
                      ? "what ends TLS there must offer TLS 1.2 or newer and HTTP/2 (ALPN h2)"
                      : "another program listens there, or something in between breaks TLS: try another network";
   } else if (absl::IsDeadlineExceeded(status)) {
-    row.remedy = "something in between takes connections and stays silent, or the coordinator is stopped: look at its "
-                 "terminal, and try another network";
+    row.remedy =
+        "something in between takes connections and stays silent, or the coordinator is stopped: look at its "
+        "terminal, and try another network";
   } else {
-    row.remedy = absl::StrCat("a forwarder whose other end is gone hangs up like this: see that the coordinator runs; ", kReach);
+    row.remedy =
+        absl::StrCat("a forwarder whose other end is gone hangs up like this: see that the coordinator runs; ", kReach);
   }
   return row;
 }
@@ -196,25 +210,28 @@ CheckRow Way::NotOurKey(const TlsPeer& peer) {
     return FailRow("tls", absl::StrCat("the coordinator at ", address_, " has another key than the join string says"),
                    "it was set up anew, or is another one: ask for a new join string", kExitRefused);
   }
-  return FailRow("tls",
-                 absl::StrCat("something else answers in place of the coordinator at ", address_, ": its certificate is of ",
-                              peer.subject, ", issued by ", peer.issuer),
-                 "check the address; a program or network that looks into TLS must leave this connection alone; behind a "
-                 "terminator of yours, serve with --trust-proxy-ca",
-                 kExitRefused);
+  return FailRow(
+      "tls",
+      absl::StrCat("something else answers in place of the coordinator at ", address_, ": its certificate is of ",
+                   peer.subject, ", issued by ", peer.issuer),
+      "check the address; a program or network that looks into TLS must leave this connection alone; behind a "
+      "terminator of yours, serve with --trust-proxy-ca",
+      kExitRefused);
 }
 
 CheckRow Way::JudgePeer(const TlsPeer& peer) {
   if (!join_.pin.empty() && peer.pin != join_.pin) return NotOurKey(peer);
   if (join_.pin.empty() && !peer.trusted.ok()) {
-    return FailRow("tls", absl::StrCat("the certificate at ", address_, " is not to be trusted: ", peer.trusted.message()),
-                   "the join string has no pin, so a known authority must vouch for that name: have the terminator show "
-                   "such a certificate, install ca-certificates here, or use a join string with a pin",
-                   kExitRefused);
+    return FailRow(
+        "tls", absl::StrCat("the certificate at ", address_, " is not to be trusted: ", peer.trusted.message()),
+        "the join string has no pin, so a known authority must vouch for that name: have the terminator show "
+        "such a certificate, install ca-certificates here, or use a join string with a pin",
+        kExitRefused);
   }
   if (peer.alpn != "h2") {
     return FailRow("tls", absl::StrCat(address_, " speaks TLS but no HTTP/2 (ALPN h2)"),
-                   "what ends TLS there must offer HTTP/2 and pass gRPC on (nginx: http2 and grpc_pass)", kExitUnreachable);
+                   "what ends TLS there must offer HTTP/2 and pass gRPC on (nginx: http2 and grpc_pass)",
+                   kExitUnreachable);
   }
   CheckRow row = OkRow("tls", absl::StrCat(peer.version, join_.pin.empty() ? ", a certificate that the system trusts"
                                                                            : ", the pinned key"));
@@ -232,8 +249,9 @@ CheckRow CheckJoinString(const absl::StatusOr<JoinString>& join) {
     return FailRow("join-string", std::string(join.status().message()),
                    "copy the whole join string again, from potluck:// to its end, in quotes");
   }
-  CheckRow row = OkRow("join-string", absl::StrCat("complete, for ", absl::StrJoin(join->addresses, ", "),
-                                                   join->pin.empty() ? ", without a pinned key" : ", with a pinned key"));
+  CheckRow row =
+      OkRow("join-string", absl::StrCat("complete, for ", absl::StrJoin(join->addresses, ", "),
+                                        join->pin.empty() ? ", without a pinned key" : ", with a pinned key"));
   row.data = {{"addresses", join->addresses}, {"pinned", !join->pin.empty()}};
   if (!join->pin.empty()) return row;
   row.status = CheckStatus::kWarn;

@@ -1,5 +1,6 @@
-// The way to a coordinator, step by step, as `potluck doctor JOIN` goes it: proxy, name, tcp, tls, http2, token, version,
-// round-trip, throughput, clock-skew, keepalive. The first step that fails ends the way; what is after it is not tried.
+// The way to a coordinator, step by step, as `potluck doctor JOIN` goes it: proxy, name, tcp, tls, http2, token,
+// version, round-trip, throughput, clock-skew, keepalive. The first step that fails ends the way; what is after it is
+// not tried.
 //
 // It takes no worker's place at the coordinator: it asks Join with no devices, which is always refused, and Check. The
 // token is in no row. Blocks; thread-safe.

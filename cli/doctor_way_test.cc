@@ -15,6 +15,7 @@
 #include "cli/doctor_connection.h"
 #include "cli/doctor_testing.h"
 #include "coordinator/coordinator.h"
+#include "proto/jobs.grpc.pb.h"
 #include "tests/end_to_end/forwarder.h"
 
 namespace potluck {
@@ -111,7 +112,6 @@ TEST_F(DoctorWayTest, AProxyOfTheEnvironmentIsUsedAndNamed) {
   const int port = static_cast<int>(coordinator_->port());
   end_to_end::ForwarderFaults faults = end_to_end::SlowLink(1e9);
   end_to_end::Forwarder behind(port, faults);
-  std::vector<std::thread> pumps;
   FakeServer proxy([&](int fd) {
     char request[4096];
     std::string header;
@@ -233,8 +233,8 @@ TEST(DoctorStrangersTest, AnotherTlsServerIsNamedByItsCertificate) {
 
 TEST(DoctorStrangersTest, TheRightKeyWithoutHttp2IsTold) {
   FakeTlsServer server("potluck coordinator", "", "");
-  ExpectFailedAt(CheckWay(JoinTo(server.address(), server.pin()), 0, Quick()), "tls", kExitUnreachable,
-                 {"no HTTP/2"}, {"grpc_pass"});
+  ExpectFailedAt(CheckWay(JoinTo(server.address(), server.pin()), 0, Quick()), "tls", kExitUnreachable, {"no HTTP/2"},
+                 {"grpc_pass"});
 }
 
 TEST(DoctorStrangersTest, AnotherProtocolIsTold) {
@@ -249,8 +249,7 @@ TEST(DoctorVersionsTest, OfTwoVersionsItSaysWhichToUpdate) {
   workers.refusal.set_message("this worker speaks protocol versions 1 to 1, the coordinator 7 to 9");
   const FakeCoordinator coordinator(workers);
   // One that answers no Check.
-  ExpectFailedAt(CheckWay(coordinator.join(), 0, Quick()), "version", kExitOtherVersion, {"7 to 9"},
-                 {"same release"});
+  ExpectFailedAt(CheckWay(coordinator.join(), 0, Quick()), "version", kExitOtherVersion, {"7 to 9"}, {"same release"});
   workers.version = "9.9.9";
   workers.protocol_min = 7;
   workers.protocol_max = 9;
@@ -285,7 +284,8 @@ TEST(DoctorVersionsTest, AnotherGrpcServerIsTold) {
   class Other : public v1::Jobs::Service {};
   Other jobs;
   const FakeCoordinator coordinator(jobs);
-  ExpectFailedAt(CheckWay(coordinator.join(), 0, Quick()), "http2", kExitUnreachable, {"another gRPC server"}, {"port"});
+  ExpectFailedAt(CheckWay(coordinator.join(), 0, Quick()), "http2", kExitUnreachable, {"another gRPC server"},
+                 {"port"});
 }
 
 TEST(DoctorProxyTest, TheEnvironmentIsReadAsGrpcReadsIt) {

@@ -43,7 +43,8 @@ class Nvcc final : public GpuCompiler {
     nvcc->program_ = program;
     std::vector<std::string> folders = {(toolkit / "include").string()};
     folders.insert(folders.end(), include.begin(), include.end());
-    const auto found = std::find_if(folders.begin(), folders.end(), [](const auto& at) { return IsFile(at + "/cuda.h"); });
+    const auto found =
+        std::find_if(folders.begin(), folders.end(), [](const auto& at) { return IsFile(at + "/cuda.h"); });
     if (found == folders.end() || !nvcc->AskVersion() || !nvcc->AskArchitectures()) return nullptr;
     nvcc->include_ = *found;
     return nvcc;
@@ -212,7 +213,8 @@ std::vector<std::unique_ptr<GpuCompiler>> FindNvrtc(const GpuCompilerPlaces& pla
     }
   }
   include.insert(include.end(), places.include.begin(), places.include.end());
-  const auto header = std::find_if(include.begin(), include.end(), [](const auto& at) { return IsFile(at + "/cuda.h"); });
+  const auto header =
+      std::find_if(include.begin(), include.end(), [](const auto& at) { return IsFile(at + "/cuda.h"); });
   lacks_header = !libraries.empty() && header == include.end();
   if (lacks_header) return found;
   for (const std::string& library : libraries) {
@@ -280,9 +282,10 @@ absl::StatusOr<std::unique_ptr<GpuCompiler>> FindGpuCompiler(const GpuCompilerPl
         "NVRTC is here, but CUDA's header cuda.h is not: install it by `pip install nvidia-cuda-runtime-cu12`");
   }
   const std::string missing = wanted == "nvcc" ? "no nvcc" : wanted == "nvrtc" ? "no NVRTC" : "neither nvcc nor NVRTC";
-  return absl::NotFoundError(absl::StrCat(
-      "there is ", missing, " here to compile GPU code with: install NVRTC by `pip install nvidia-cuda-nvrtc-cu12 "
-      "nvidia-cuda-runtime-cu12`, or the CUDA toolkit"));
+  return absl::NotFoundError(
+      absl::StrCat("there is ", missing,
+                   " here to compile GPU code with: install NVRTC by `pip install nvidia-cuda-nvrtc-cu12 "
+                   "nvidia-cuda-runtime-cu12`, or the CUDA toolkit"));
 }
 
 }  // namespace potluck

@@ -1,5 +1,5 @@
-// A compiler that makes GPU machine code (cubins) of kernel files on the machine at hand: the toolkit's nvcc, or NVRTC as
-// Python packages bring it (nvidia-cuda-nvrtc, PyTorch), opened at run time.
+// A compiler that makes GPU machine code (cubins) of kernel files on the machine at hand: the toolkit's nvcc, or NVRTC
+// as Python packages bring it (nvidia-cuda-nvrtc, PyTorch), opened at run time.
 //
 // Not thread-safe. Errors are sentences that say what to install.
 #pragma once
@@ -31,13 +31,13 @@ class GpuCompiler {
 
 // Where to look.
 struct GpuCompilerPlaces {
-  std::vector<std::string> nvcc;    // Programs, there or not.
-  std::vector<std::string> python;  // Folders of Python packages.
-  std::vector<std::string> include; // Folders with cuda.h, there or not, besides those of the packages and of nvcc.
+  std::vector<std::string> nvcc;     // Programs, there or not.
+  std::vector<std::string> python;   // Folders of Python packages.
+  std::vector<std::string> include;  // Folders with cuda.h, there or not, besides those of the packages and of nvcc.
 };
 
-// nvcc of $CUDA_HOME if that is set, else of PATH or /usr/local/cuda; NVRTC of $POTLUCK_NVRTC_ROOT if that is set, else of
-// `checkout`/build/python, of python3's packages and of /usr/local/cuda.
+// nvcc of $CUDA_HOME if that is set, else of PATH or /usr/local/cuda; NVRTC of $POTLUCK_NVRTC_ROOT if that is set, else
+// of `checkout`/build/python, of python3's packages and of /usr/local/cuda.
 GpuCompilerPlaces UsualPlaces(const std::string& checkout);
 
 // `wanted` is "auto", "nvcc" or "nvrtc". Code of a newer major CUDA version than the driver's (`driver_version`; 0: not

@@ -74,8 +74,8 @@ std::vector<int> ArchitecturesOf(const DriverProbe& driver) {
 
 absl::StatusOr<std::string> FindCxx() {
   const char* given = std::getenv("CXX");
-  for (const std::string& program : {std::string(given == nullptr ? "" : given), std::string("g++"), std::string("c++"),
-                                     std::string("clang++")}) {
+  for (const std::string& program :
+       {std::string(given == nullptr ? "" : given), std::string("g++"), std::string("c++"), std::string("clang++")}) {
     if (program.empty()) continue;
     const absl::StatusOr<ProgramEnd> end = RunProgram({program, "--version"});
     if (end.ok() && end->code == 0) return program;
@@ -100,8 +100,8 @@ absl::StatusOr<std::string> WriteCubins(const Build& build) {
   std::string blobs, rows;
   for (const int architecture : build.architectures) {
     const std::string symbol = absl::StrCat("potluck_cubin_", kKernel, "_", architecture);
-    absl::StrAppend(&blobs, "asm(\".pushsection .rodata,\\\"a\\\"\\n.balign 64\\n.hidden ", symbol, "\\n.globl ", symbol,
-                    "\\n", symbol, ":\\n\"\n    \".incbin \\\"", build.Cubin(architecture),
+    absl::StrAppend(&blobs, "asm(\".pushsection .rodata,\\\"a\\\"\\n.balign 64\\n.hidden ", symbol, "\\n.globl ",
+                    symbol, "\\n", symbol, ":\\n\"\n    \".incbin \\\"", build.Cubin(architecture),
                     "\\\"\\n.popsection\\n\");\nextern \"C\" const unsigned char ", symbol, "[];\n");
     absl::StrAppend(&rows, "    potluck::cuda::Cubin{\"", kKernel, "\", ", architecture, ", ", symbol, "},\n");
   }
@@ -150,16 +150,17 @@ absl::Status CompileAll(const Build& build, const std::vector<std::string>& sour
         if (next == sources.size() || !status.ok()) return;
         mine = next++;
       }
-      const absl::StatusOr<ProgramEnd> end = RunProgram(
-          {build.cxx, "-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-c",
-           absl::StrCat("-I", build.root), "-isystem", build.gpu.cuda_include(), sources[mine], "-o",
-           absl::StrCat(build.folder, "/", mine, ".o")});
+      const absl::StatusOr<ProgramEnd> end =
+          RunProgram({build.cxx, "-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-c",
+                      absl::StrCat("-I", build.root), "-isystem", build.gpu.cuda_include(), sources[mine], "-o",
+                      absl::StrCat(build.folder, "/", mine, ".o")});
       MutexLock lock(&mutex);
       if (!end.ok()) {
         status = end.status();
       } else if (end->code != 0) {
         status = absl::InternalError(absl::StrCat(build.cxx, " does not compile ", sources[mine], ": ",
-                                                  LastLine(end->output), "; a compiler of C++20 is needed, g++ 11 or newer"));
+                                                  LastLine(end->output),
+                                                  "; a compiler of C++20 is needed, g++ 11 or newer"));
       }
     }
   };
@@ -172,7 +173,8 @@ absl::Status CompileAll(const Build& build, const std::vector<std::string>& sour
 // The path of the plug-in, in the work folder.
 absl::StatusOr<std::string> Make(const Build& build) {
   for (const int architecture : build.architectures) {
-    absl::Status compiled = build.gpu.Compile(build.root + kKernelFile, build.root, architecture, build.Cubin(architecture));
+    absl::Status compiled =
+        build.gpu.Compile(build.root + kKernelFile, build.root, architecture, build.Cubin(architecture));
     if (!compiled.ok()) return compiled;
   }
   const absl::StatusOr<std::vector<std::string>> sources = Sources(build);
@@ -184,8 +186,10 @@ absl::StatusOr<std::string> Make(const Build& build) {
   link.insert(link.end(), {"-ldl", "-pthread", "-s"});
   const absl::StatusOr<ProgramEnd> end = RunProgram(link);
   if (!end.ok()) return end.status();
-  if (end->code != 0) return absl::InternalError(absl::StrCat(build.cxx, " does not link the plug-in: ", LastLine(end->output)));
-  if (const auto loaded = cuda::Plugin::Load(plugin); !loaded.ok()) return absl::InternalError(loaded.status().message());
+  if (end->code != 0)
+    return absl::InternalError(absl::StrCat(build.cxx, " does not link the plug-in: ", LastLine(end->output)));
+  if (const auto loaded = cuda::Plugin::Load(plugin); !loaded.ok())
+    return absl::InternalError(loaded.status().message());
   return plugin;
 }
 
@@ -295,7 +299,8 @@ absl::StatusOr<BuiltPlugin> BuildGpuPlugin(const PluginBuildOptions& options) {
   const absl::StatusOr<std::string> cxx = FindCxx();
   if (!cxx.ok()) return cxx.status();
   if (options.say) {
-    options.say(absl::StrCat("building the GPU plug-in by ", (*gpu)->name(), " for sm_", absl::StrJoin(*architectures, ", sm_")));
+    options.say(absl::StrCat("building the GPU plug-in by ", (*gpu)->name(), " for sm_",
+                             absl::StrJoin(*architectures, ", sm_")));
   }
   const WorkFolder folder;
   if (folder.path().empty()) return absl::ResourceExhaustedError("no folder can be made for the build: set TMPDIR");

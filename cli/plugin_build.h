@@ -1,5 +1,6 @@
-// Builds the GPU plug-in (libpotluck_cuda.so) on the machine that is to use it, from the kernels' sources: a C++ compiler
-// and a compiler of GPU code (gpu_compiler.h) are enough, no CMake. For GPUs that the plug-in of the release does not fit.
+// Builds the GPU plug-in (libpotluck_cuda.so) on the machine that is to use it, from the kernels' sources: a C++
+// compiler and a compiler of GPU code (gpu_compiler.h) are enough, no CMake. For GPUs that the plug-in of the release
+// does not fit.
 //
 // Blocks, for a minute or so. Errors are sentences that say what is missing.
 #pragma once

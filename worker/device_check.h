@@ -24,7 +24,7 @@ struct DeviceRate {
   std::string backend_class;  // ExecutorReady::backend_class.
   int n = 0;                  // The board of the measurement.
   double seconds = 0;
-  double nodes_per_second = 0;      // Of the full search tree, by backtracking.
+  double nodes_per_second = 0;  // Of the full search tree, by backtracking.
   double solutions_per_second = 0;
 };
 

@@ -61,10 +61,9 @@ TEST(DriverProbeTest, TheDriverTellsOfItsGpus) {
   unsetenv("FAKE_COMPUTE");
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0], (nlohmann::json{{"has_driver", 1}, {"cuda_version", 12080}}));
-  EXPECT_EQ(lines[1], (nlohmann::json{{"index", 0},
-                                      {"name", "Fake GPU"},
-                                      {"memory_bytes", uint64_t{16} << 30},
-                                      {"compute", "8.6"}}));
+  EXPECT_EQ(
+      lines[1],
+      (nlohmann::json{{"index", 0}, {"name", "Fake GPU"}, {"memory_bytes", uint64_t{16} << 30}, {"compute", "8.6"}}));
 }
 
 TEST(DriverProbeTest, ADriverWithoutGpusSaysSo) {

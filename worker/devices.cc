@@ -201,6 +201,7 @@ std::vector<ProbedGpu> ParseGpus(const std::string& output, std::string& note) {
   ForEachLine(output, note, [&](const ProbeLine& line) {
     ProbedGpu gpu{.index = static_cast<int>(line.number("index")),
                   .name = line.text("name"),
+                  .uuid = line.text("uuid"),
                   .memory_bytes = line.number("memory_bytes"),
                   .numerics_class = line.text("numerics_class"),
                   .compute = line.text("compute"),

@@ -57,6 +57,7 @@ std::vector<DeviceSpec> ParseProbe(const std::string& output, const std::string&
 struct ProbedGpu {
   int index = 0;
   std::string name;
+  std::string uuid;  // The driver's own name for it, the same for every process; empty: not known.
   uint64_t memory_bytes = 0;
   std::string numerics_class;
   std::string compute;  // Its architecture: "7.5".

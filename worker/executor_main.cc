@@ -49,8 +49,9 @@ Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& name = args[i];
     if (name == "--list-devices" || name == "--probe-driver" || name == "--when-idle") {
-      (name == "--when-idle" ? parsed.when_idle : name == "--probe-driver" ? parsed.probe_driver : parsed.list_devices) =
-          true;
+      (name == "--when-idle"      ? parsed.when_idle
+       : name == "--probe-driver" ? parsed.probe_driver
+                                  : parsed.list_devices) = true;
       continue;
     }
     if (++i == args.size()) return Status::Error("The option " + name + " lacks a value.");

@@ -1,4 +1,5 @@
-// For tests: a library that stands in for NVIDIA's driver (libcuda.so.1), with GPUs that can be listed and compute nothing.
+// For tests: a library that stands in for NVIDIA's driver (libcuda.so.1), with GPUs that can be listed and compute
+// nothing.
 //
 // The environment says what it shows: FAKE_GPUS (how many, 1), FAKE_COMPUTE ("7.5"), FAKE_CUDA ("12080"). Loading code
 // fails as a driver does that finds nothing in it for its GPU.
@@ -54,6 +55,11 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
                                            : 0;
   return kSuccess;
 }
+int cuDeviceGetUuid_v2(char* uuid, int device) {
+  std::memset(uuid, 'a' + device, 16);
+  return kSuccess;
+}
+int cuDeviceGetUuid(char* uuid, int device) { return cuDeviceGetUuid_v2(uuid, device); }
 int cuDevicePrimaryCtxRetain(void** context, int) {
   static int only;
   *context = &only;

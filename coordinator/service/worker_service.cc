@@ -123,9 +123,9 @@ void WorkerService::DoJoin(const Tokens::Authenticated& token, const v1::JoinReq
   }
   if (request.place().size() > kLongestPlace ||
       !std::all_of(request.place().begin(), request.place().end(), absl::ascii_isalnum)) {
-    return refuse(v1::Refusal::INVALID, absl::StrCat("the worker's place has ", request.place().size(),
-                                                     " characters; allowed are 0 to ", kLongestPlace,
-                                                     " letters and digits"));
+    return refuse(v1::Refusal::INVALID,
+                  absl::StrCat("the worker's place has ", request.place().size(), " characters; allowed are 0 to ",
+                               kLongestPlace, " letters and digits"));
   }
   JoinRequest join;
   join.session = RandomSession();

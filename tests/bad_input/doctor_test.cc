@@ -61,8 +61,10 @@ class DoctorTest : public testing::Test {
   void ExpectFailed(const nlohmann::json& report, const std::string& check, const Words& message, const Words& remedy) {
     const nlohmann::json row = RowOf(report, check);
     EXPECT_EQ(row["status"], "fail") << row.dump();
-    for (const std::string& part : message) EXPECT_TRUE(absl::StrContains(row["message"].get<std::string>(), part)) << row.dump();
-    for (const std::string& part : remedy) EXPECT_TRUE(absl::StrContains(row["remedy"].get<std::string>(), part)) << row.dump();
+    for (const std::string& part : message)
+      EXPECT_TRUE(absl::StrContains(row["message"].get<std::string>(), part)) << row.dump();
+    for (const std::string& part : remedy)
+      EXPECT_TRUE(absl::StrContains(row["remedy"].get<std::string>(), part)) << row.dump();
   }
 
   Words secrets_ = {kFakeToken};
@@ -85,7 +87,8 @@ TEST_F(DoctorAtACoordinatorTest, AllIsWellByArgumentFileStandardInputAndEnvironm
   const TemporaryDirectory directory;
   WriteWholeFile(directory / "worker.join", worker_ + "\n");
   const nlohmann::json report = Examine({worker_}, kExitOk);
-  for (const char* check : {"join-string", "name", "tcp", "tls", "http2", "token", "version", "round-trip", "throughput"}) {
+  for (const char* check :
+       {"join-string", "name", "tcp", "tls", "http2", "token", "version", "round-trip", "throughput"}) {
     EXPECT_EQ(RowOf(report, check)["status"], "ok") << check;
   }
   EXPECT_EQ(RowOf(report, "keepalive")["status"], "skip");
@@ -99,8 +102,9 @@ TEST_F(DoctorAtACoordinatorTest, AllIsWellByArgumentFileStandardInputAndEnvironm
 TEST_F(DoctorAtACoordinatorTest, ForPeopleEachRowIsALine) {
   const Ended ended = RunPotluck({"doctor", worker_, "--long", "--silence", "1s"}, {}, absl::Seconds(90));
   EXPECT_EQ(ended.code, kExitOk) << ended.out << ended.err;
-  for (const char* line : {"\nok    tls           TLSv1.3, the pinned key\n", "\nok    token         valid, for a worker\n",
-                           "\nok    keepalive     the connection lived through"}) {
+  for (const char* line :
+       {"\nok    tls           TLSv1.3, the pinned key\n", "\nok    token         valid, for a worker\n",
+        "\nok    keepalive     the connection lived through"}) {
     EXPECT_TRUE(absl::StrContains(ended.out, line)) << line << ended.out;
   }
   EXPECT_TRUE(absl::StrContains(ended.err, "staying silent")) << ended.err;
@@ -118,7 +122,8 @@ TEST_F(DoctorAtACoordinatorTest, AnotherPinAnOldTokenAndAnotherRoleAreTold) {
   other.pin = std::string(32, 'p');
   ExpectFailed(Examine({Format(other)}, kExitRefused), "tls", {"another key"}, {"new join string"});
   const std::string admin = coordinator_->admin_join_string();
-  const Ended made = RunPotluck({"token", "create", "--role", "worker", "--name", "old", "--coordinator", admin, "--json"});
+  const Ended made =
+      RunPotluck({"token", "create", "--role", "worker", "--name", "old", "--coordinator", admin, "--json"});
   const std::string old = nlohmann::json::parse(made.out)["join_string"];
   ASSERT_EQ(RunPotluck({"token", "revoke", "old", "--coordinator", admin}).code, kExitOk);
   ExpectFailed(Examine({old}, kExitRefused), "token", {"old", "revoked"}, {"token create"});
@@ -175,9 +180,9 @@ TEST_F(DoctorTest, NoNetworkIsTold) {
 TEST_F(DoctorTest, NoDiskSpaceIsTold) {
   // A disk of one page, for this program alone.
   const TemporaryDirectory directory;
-  const std::string inner = absl::StrCat("mount -t tmpfs -o size=4k none '", directory.path(),
-                                         "' || exit 77; XDG_CACHE_HOME='", directory.path(),
-                                         "' exec '", POTLUCK_BINARY, "' doctor --json");
+  const std::string inner =
+      absl::StrCat("mount -t tmpfs -o size=4k none '", directory.path(), "' || exit 77; XDG_CACHE_HOME='",
+                   directory.path(), "' exec '", POTLUCK_BINARY, "' doctor --json");
   const absl::StatusOr<ProgramEnd> end = RunProgram({"unshare", "-rm", "sh", "-c", inner});
   if (!end.ok() || end->code == 77 || absl::StrContains(end->output, "unshare:")) {
     GTEST_SKIP() << "a small disk cannot be mounted here (unshare -rm)";
@@ -251,9 +256,7 @@ class BuildPluginTest : public DoctorGpuTest {
     words.insert(words.end(), arguments.begin(), arguments.end());
     return RunProgram(words).value();
   }
-  static Words WithNvrtc() {
-    return {absl::StrCat("POTLUCK_NVRTC_ROOT=", POTLUCK_NVRTC_ROOT), "CUDA_HOME=/nowhere"};
-  }
+  static Words WithNvrtc() { return {absl::StrCat("POTLUCK_NVRTC_ROOT=", POTLUCK_NVRTC_ROOT), "CUDA_HOME=/nowhere"}; }
   static bool HasNvrtc() { return fs::exists(fs::path(POTLUCK_NVRTC_ROOT) / "nvidia/cuda_nvrtc/lib/libnvrtc.so.12"); }
 
   TemporaryDirectory directory_;
@@ -269,7 +272,8 @@ TEST_F(BuildPluginTest, WithNvccAndNvrtcMissingOneSentenceSaysWhatToInstall) {
 }
 
 TEST_F(BuildPluginTest, WithoutAGpuItAsksForTheArchitecture) {
-  const ProgramEnd end = Build({}, {absl::StrCat("LD_LIBRARY_PATH=", fs::path(POTLUCK_FAKE_DRIVER).parent_path().string()), "FAKE_GPUS=0"});
+  const ProgramEnd end = Build(
+      {}, {absl::StrCat("LD_LIBRARY_PATH=", fs::path(POTLUCK_FAKE_DRIVER).parent_path().string()), "FAKE_GPUS=0"});
   EXPECT_EQ(end.code, kExitFailed);
   EXPECT_TRUE(absl::StrContains(end.output, "no GPU was found here")) << end.output;
   EXPECT_TRUE(absl::StrContains(end.output, "--architectures 75")) << end.output;
@@ -293,8 +297,9 @@ TEST_F(BuildPluginTest, FlagsThatDoNotGoTogetherAreRefused) {
 TEST_F(BuildPluginTest, ItIsBuiltForTheGpuHereBesideTheProgramAndFits) {
   if (!HasNvrtc()) GTEST_SKIP() << "NVRTC is not there (deploy/setup.sh fetches it)";
   Words variables = WithNvrtc();
-  variables.insert(variables.end(), {absl::StrCat("LD_LIBRARY_PATH=", fs::path(POTLUCK_FAKE_DRIVER).parent_path().string()),
-                                     "FAKE_COMPUTE=8.9"});
+  variables.insert(
+      variables.end(),
+      {absl::StrCat("LD_LIBRARY_PATH=", fs::path(POTLUCK_FAKE_DRIVER).parent_path().string()), "FAKE_COMPUTE=8.9"});
   const ProgramEnd end = Build({"--json"}, variables);
   ASSERT_EQ(end.code, kExitOk) << end.output;
   const nlohmann::json built = nlohmann::json::parse(LastLine(end.output));
