@@ -66,6 +66,7 @@ int Main(int argc, char** argv) {
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
       {"notebook", "write a notebook's cell that joins", RunNotebook},
+      {"doctor", "look at this machine and the way to a coordinator, and say what to do", RunDoctor},
       {"train", "train a convolutional network", RunTrain},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},
       {"workers", "list, drain or pardon workers", RunWorkers},
