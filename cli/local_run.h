@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "cli/arguments.h"
 #include "cli/local_workers.h"
 #include "cli/progress_display.h"
@@ -25,6 +26,7 @@ struct LocalRunFlags {
   std::string coordinator;
   double slice_seconds = 0.5;  // They are near, and idle ones can take over what has not begun.
   bool verbose = false;
+  absl::Duration save_every = absl::Seconds(30);  // Of a training's state; the command's own to declare.
 
   void Declare(Arguments& arguments);
   bool embedded() const { return coordinator.empty(); }

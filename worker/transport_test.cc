@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -60,10 +61,27 @@ TEST(TransportTest, WithoutAPinASelfSignedCertificateIsRefused) {
   JoinString join = JoinStringOf(coordinator);
   join.pin.clear();
   const absl::Status status = Try(join);
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_TRUE(absl::StartsWith(status.message(),
-                               absl::StrCat("the coordinator at ", coordinator.address(), " cannot be reached: ")))
-      << status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_TRUE(absl::StartsWith(status.message(), absl::StrCat("the certificate of ", coordinator.address()))) << status;
+}
+
+TEST(TransportTest, WithoutAPinTheSystemsRootsAndTheNameDecide) {
+  EchoCoordinator coordinator;
+  JoinString join = JoinStringOf(coordinator);
+  join.pin.clear();
+  // Its own certificate is an authority of this system, and is for localhost and the loopback addresses.
+  const std::string roots = testing::TempDir() + "/roots-of-the-coordinator.pem";
+  std::ofstream(roots) << coordinator.identity().certificate_pem;
+  setenv("SSL_CERT_FILE", roots.c_str(), 1);
+  EXPECT_EQ(Try(join), absl::OkStatus());
+  const std::string port = join.addresses[0].substr(join.addresses[0].rfind(':'));
+  join.addresses[0] = "127.0.0.2" + port;
+  const absl::Status other_name = Try(join);
+  setenv("SSL_CERT_FILE", "/nowhere/at/all.pem", 1);
+  const absl::Status no_roots = Connect(join).status();
+  unsetenv("SSL_CERT_FILE");
+  EXPECT_EQ(other_name.code(), absl::StatusCode::kPermissionDenied) << other_name;
+  EXPECT_EQ(no_roots.code(), absl::StatusCode::kInvalidArgument) << no_roots;
 }
 
 TEST(TransportTest, NobodyThereIsToldApartFromAWrongKey) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/identity.h"
 #include "coordinator/service/blob_streams.h"
@@ -121,9 +122,9 @@ void WorkerService::DoJoin(const Tokens::Authenticated& token, const v1::JoinReq
   }
   if (request.place().size() > kLongestPlace ||
       !std::all_of(request.place().begin(), request.place().end(), absl::ascii_isalnum)) {
-    return refuse(v1::Refusal::INVALID, absl::StrCat("the worker's place has ", request.place().size(),
-                                                     " characters; allowed are 0 to ", kLongestPlace,
-                                                     " letters and digits"));
+    return refuse(v1::Refusal::INVALID,
+                  absl::StrCat("the worker's place has ", request.place().size(), " characters; allowed are 0 to ",
+                               kLongestPlace, " letters and digits"));
   }
   JoinRequest join;
   join.session = RandomSession();
