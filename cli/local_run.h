@@ -7,7 +7,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "cli/arguments.h"
 #include "cli/local_workers.h"
 #include "cli/progress_display.h"
@@ -26,7 +25,7 @@ struct LocalRunFlags {
   std::string coordinator;
   double slice_seconds = 0.5;  // They are near, and idle ones can take over what has not begun.
   bool verbose = false;
-  absl::Duration save_every = absl::Seconds(30);  // Of a training's state; the command's own to declare.
+  double save_seconds = 30;  // Between two states of a training; its command declares the flag.
 
   void Declare(Arguments& arguments);
   bool embedded() const { return coordinator.empty(); }

@@ -37,8 +37,8 @@ void TrainOptions::Declare(Arguments& arguments) {
                  "whose mirror DIR is",
                  "a new job");
   job.Declare(arguments);
-  arguments.InternalFlag("--save-every", "TIME", TimeSpan(&local.save_every),
-                         "the state of a training on this machine is saved so often", "30s");
+  arguments.InternalFlag("--save-seconds", "S", RealNumber(&local.save_seconds, 0.05, 86400),
+                         "how often the state of a training on this machine is saved, seconds", "30");
   arguments.Epilogue("docs/training.md explains both methods, what a ModelSpec looks like and which bits are equal.");
 }
 

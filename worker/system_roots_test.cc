@@ -6,6 +6,8 @@
 
 #include <fstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace potluck {
 namespace {
@@ -49,6 +51,13 @@ TEST(SystemRootsTest, AFileThatTheUserChoseIsNotPassedOver) {
 }
 
 TEST(SystemRootsTest, TheEnvironmentChooses) {
+  const std::vector<std::string> names = {"SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"};
+  std::vector<std::string> kept;
+  for (const std::string& name : names) {
+    const char* value = getenv(name.c_str());
+    kept.push_back(value == nullptr ? "" : value);
+    unsetenv(name.c_str());
+  }
   const std::string file = FileWith("roots.pem", kCertificate);
   setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "/grpc.pem", 1);
   EXPECT_EQ(SystemRootsPlaces().chosen, "/grpc.pem");
@@ -60,6 +69,7 @@ TEST(SystemRootsTest, TheEnvironmentChooses) {
   unsetenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH");
   EXPECT_EQ(SystemRootsPlaces().chosen, "");
   EXPECT_FALSE(SystemRootsPlaces().files.empty());
+  for (size_t i = 0; i < names.size(); ++i) setenv(names[i].c_str(), kept[i].c_str(), 1);  // Empty counts as none.
 }
 
 }  // namespace

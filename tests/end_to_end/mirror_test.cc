@@ -36,7 +36,7 @@ class Mirrored : public Training {
   }
 
   static std::vector<std::string> WithDefaults(std::vector<std::string> flags) {
-    for (const auto& [flag, value] : {std::pair("--epochs", "40"), std::pair("--save-every", "300ms")}) {
+    for (const auto& [flag, value] : {std::pair("--epochs", "40"), std::pair("--save-seconds", "0.3")}) {
       if (std::find(flags.begin(), flags.end(), flag) == flags.end()) flags.insert(flags.end(), {flag, value});
     }
     return flags;
@@ -86,7 +86,7 @@ TEST(MirrorTest, AfterTheMachineIsLostTheRunGoesOnElsewhereToTheSameBits) {
   table.Lose(*process, "lost");
   ASSERT_LE(table.States().size(), 2u);
   // Once more on the way.
-  process = &table.ResumeHere("lost again", {"--save-every", "300ms"});
+  process = &table.ResumeHere("lost again", {"--save-seconds", "0.3"});
   const uint64_t newest = table.States().front().number;
   ASSERT_TRUE(table.WaitForStates(*process, newest + 1));
   table.Lose(*process, "lost again");
@@ -143,13 +143,13 @@ TEST(MirrorTest, DamagedStatesGiveWayToOlderOnes) {
 
 TEST(MirrorTest, AServersJobIsMirroredAndGoesOnAtAnotherServer) {
   Mirrored table;
-  table.SetServeFlags({"--save-every", "300ms"});
+  table.SetServeFlags({"--save-every", "1s"});
   ASSERT_TRUE(table.Serve());
   table.Join("worker");
-  const std::vector<std::string> flags = {"--epochs", "20"};
+  const std::vector<std::string> flags = {"--epochs", "40"};
   const std::string expected = table.Model(table.Train("calm", 1, flags), "calm");
   Process& client = table.Train("lost", 2, flags + std::vector<std::string>{"--mirror", table.Mirror()});
-  ASSERT_TRUE(table.WaitForStates(client, 2));
+  ASSERT_TRUE(table.WaitForStates(client, 1));
   client.Kill();
   table.coordinator().Kill();
   fs::remove_all(table.directory() + "/state");
@@ -167,7 +167,7 @@ TEST(MirrorTest, AnInterruptedRunLeavesItsLastStateInTheMirror) {
   Mirrored table;
   const std::string expected = table.Model(table.TrainHere("calm", {}), "calm");
   // The first state by itself would come after an hour.
-  Process& interrupted = table.TrainHere("parts", {"--mirror", table.Mirror(), "--save-every", "1h"});
+  Process& interrupted = table.TrainHere("parts", {"--mirror", table.Mirror(), "--save-seconds", "3600"});
   ASSERT_TRUE(interrupted.WaitForLine("step", kPatience));
   ASSERT_TRUE(interrupted.Signal(SIGINT));
   EXPECT_EQ(interrupted.WaitForExit(kPatience), (Exit{.code = 130})) << interrupted.errors();

@@ -164,7 +164,7 @@ Certificates MakeCertificates(Table& table) {
     return is_done;
   };
   if (!openssl({"-subj", "/CN=authority of a test", "-keyout", authority_key, "-out", made.authority}) ||
-      !openssl({"-subj", "/CN=terminator", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext",
+      !openssl({"-subj", "/CN=terminator", "-addext", "subjectAltName=DNS:terminator.example,IP:127.0.0.1", "-addext",
                 "basicConstraints=critical,CA:FALSE", "-CA", made.authority, "-CAkey", authority_key, "-keyout",
                 made.key, "-out", made.chain})) {
     return {};

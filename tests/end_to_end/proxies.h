@@ -29,7 +29,7 @@ Tool FindTool(const std::string& name);
 // Files in PEM.
 struct Certificates {
   std::string authority;   // To be trusted.
-  std::string chain, key;  // For localhost and 127.0.0.1, signed by it.
+  std::string chain, key;  // For 127.0.0.1, signed by it.
   std::string both;        // The two in one file.
 };
 // Made by openssl; empty names if that failed, and the test has failed then.

@@ -13,6 +13,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/sha256.h"
 #include "tests/end_to_end/forwarder.h"
 #include "tests/end_to_end/process.h"
@@ -247,7 +248,7 @@ TEST(ReachTest, AWorkerThatHaproxyCutsOffComesBack) {
   AWorkerThatIsCutOffComesBack(&MakeHaproxy);
 }
 
-TEST(ReachTest, WithoutThePrivateAuthorityTheTerminatorIsRefused) {
+TEST(ReachTest, ATerminatorOfAnotherAuthorityOrNameIsRefused) {
   POTLUCK_NEEDS_TOOL("haproxy");
   Table table;
   const std::unique_ptr<Terminator> terminator = MakeHaproxy(table);
@@ -259,6 +260,12 @@ TEST(ReachTest, WithoutThePrivateAuthorityTheTerminatorIsRefused) {
   Process& another = table.Join("another", kShortSlice, "scalar", {{"SSL_CERT_FILE", other}});
   EXPECT_EQ(another.WaitForExit(kPatience), (Exit{.code = 5})) << another.errors();
   EXPECT_THAT(another.errors(), HasSubstr(absl::StrCat("the certificate of 127.0.0.1:", terminator->port())));
+  // The right authority, but not for that name. Addresses in a join string may be edited.
+  const std::string join = ReadAll(table.directory() + "/state/worker.join");
+  Process& renamed = table.Run({"join", absl::StrReplaceAll(join, {{"127.0.0.1:", "localhost:"}}), "--device", "cpu"},
+                               Trusting(*terminator));
+  EXPECT_EQ(renamed.WaitForExit(kPatience), (Exit{.code = 5})) << renamed.errors();
+  EXPECT_THAT(renamed.errors(), HasSubstr(absl::StrCat("the certificate of localhost:", terminator->port())));
 }
 
 // ---- An HTTP proxy
