@@ -118,6 +118,7 @@ absl::StatusOr<std::unique_ptr<PartialBlob>> PartialBlob::Open(const std::string
   if (fd < 0 && (errno == EWOULDBLOCK || NoLocks(errno))) {
     // Somebody else fetches the same one, or may do so: there are no locks on a mounted bucket. To wait for whoever
     // that is would be to depend on it.
+    if (NoLocks(errno)) unlink(partial_path.c_str());  // It was made to be locked.
     partial_path = absl::StrCat(path, kPartialSuffix, "-", getpid(), "-", ++count);
     is_kept = false;
     fd = open(partial_path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

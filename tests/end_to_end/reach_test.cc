@@ -49,10 +49,11 @@ std::string ReadAll(const std::string& path) {
 class Reach : public Table {
  public:
   // A join string of an administrator's, as one has it who comes through what is in between.
-  std::string FarAdmin() {
+  std::string FarAdmin(const Environment& environment) {
     const std::string file = directory() + "/far.join";
     if (!ReadAll(file).empty()) return file;
-    Process& create = Run({"token", "create", "--role", "admin", "--name", "far", "--coordinator", Admin()});
+    Process& create =
+        Run({"token", "create", "--role", "admin", "--name", "far", "--coordinator", Admin()}, environment);
     EXPECT_EQ(create.WaitForExit(kPatience), Exit{}) << create.errors();
     std::ofstream(file) << create.output();
     return file;
@@ -61,7 +62,8 @@ class Reach : public Table {
 
   // `potluck nqueens`, from there; returns when its job is there.
   Process& CountFromAfar(int n, uint64_t job, const Environment& environment) {
-    Process& process = Run({"nqueens", absl::StrCat(n), "--nodes", "--json", "--coordinator", FarAdmin()}, environment);
+    Process& process =
+        Run({"nqueens", absl::StrCat(n), "--nodes", "--json", "--coordinator", FarAdmin(environment)}, environment);
     WaitUntil(absl::StrCat("job ", job, " is submitted"), [&] { return process.has_ended() || Job(job).ok(); });
     return process;
   }
@@ -82,7 +84,7 @@ class Reach : public Table {
       EXPECT_GT(model.size(), size_t{5000000});
       return HexDigest(Sha256(model));
     };
-    const std::string far = train("far", {"--coordinator", FarAdmin()}, environment);
+    const std::string far = train("far", {"--coordinator", FarAdmin(environment)}, environment);
     EXPECT_EQ(far, train("near", {"--local-workers", "1", "--threads", "1", "--dispatch", "scalar"}, {}));
   }
 };
@@ -151,7 +153,7 @@ void JobsPassThrough(MakeTerminator make) {
   EXPECT_THAT(table.coordinator().errors(), HasSubstr("reads the tokens"));
   // Join strings for others hold no key; the administrator's own is for this machine.
   EXPECT_EQ(LoadJoinString(table.directory() + "/state/worker.join")->pin, "");
-  EXPECT_EQ(LoadJoinString(table.FarAdmin())->pin, "");
+  EXPECT_EQ(LoadJoinString(table.FarAdmin({}))->pin, "");
   EXPECT_NE(LoadJoinString(table.Admin())->pin, "");
   const Environment trusting = Trusting(*terminator);
   Process& worker = table.Join("worker", kShortSlice, "scalar", trusting);
