@@ -33,8 +33,7 @@ absl::StatusOr<MirroredRun> LoadMirroredRun(const std::string& path,
       say(absl::StrCat(std::string(step.status().message()), "; the state before it is tried"));
       continue;
     }
-    say(absl::StrCat("going on from step ", *step, " of the run in ", path));
-    return MirroredRun{std::move(state), *std::move(bytes)};
+    return MirroredRun{std::move(state), *std::move(bytes), *step};
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "--resume is \"", path, "\", which holds no state that can be read; allowed is a job's number, or a ",

@@ -2,6 +2,7 @@
 // from. Functions without state; errors are sentences.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -14,6 +15,7 @@ namespace potluck {
 struct MirroredRun {
   MirroredState state;
   std::string bytes;
+  uint64_t step = 0;  // Optimizer steps done.
 };
 
 // The newest state that is whole; `say` is told of newer ones that are not. InvalidArgument if there is none.

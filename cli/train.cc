@@ -152,6 +152,7 @@ class Run {
       return same;
     }
     blobs_.push_back(std::move(run->bytes));
+    goes_on_ = absl::StrCat("going on from step ", run->step, " of the run in ", flags_.resume_from);
     return absl::OkStatus();
   }
 
@@ -258,6 +259,7 @@ class Run {
   }
 
   absl::StatusOr<uint64_t> SubmitNew() {
+    if (!goes_on_.empty()) display_.Say(goes_on_);
     if (absl::Status put = Put(blobs_); !put.ok()) return put;
     blobs_.clear();
     JobFlags job = flags_.job;
@@ -442,6 +444,7 @@ class Run {
   std::unique_ptr<Client> mirror_client_;
   std::unique_ptr<TrainMirror> mirror_;  // After what it uses.
   std::string mirror_lacks_;             // At the end; empty: nothing.
+  std::string goes_on_;                  // Said of a mirror, once there is nothing to object to.
   std::string name_;                     // The job's, of a mirror.
   uint64_t job_ = 0;
   uint64_t parameter_bytes_ = 0;  // 0: not known.
