@@ -213,7 +213,7 @@ class Arguments::Parser : public CLI::App {
  private:
   static absl::Status ReadValue(const std::string& name, const ValueReader& value, const std::string& text) {
     // CLI11 gives a flag whatever follows it, even the next flag.
-    if (absl::StartsWith(name, "--") && absl::StartsWith(text, "--")) return MissingValue(name, value.allowed);
+    if (absl::StartsWith(name, "-") && absl::StartsWith(text, "--")) return MissingValue(name, value.allowed);
     return value.read(text) ? absl::OkStatus() : NotAllowed(name, text, value.allowed);
   }
 

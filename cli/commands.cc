@@ -25,8 +25,8 @@ void PrintHelp(const std::string& group, const std::vector<Command>& commands) {
   if (!group.empty()) return;
   std::printf(
       "\nExit codes: 0 done; 1 failed; 2 a command, flag or value that is not allowed; 3 the coordinator cannot be\n"
-      "reached; 4 no protocol version in common with it; 5 it refuses the token, its role or the key; 130 "
-      "interrupted.\n");
+      "reached; 4 no protocol version in common with it; 5 it refuses the token, its role or the key; 6 this\n"
+      "platform's rules must be confirmed (`potluck join --confirm-platform-rules`); 130 interrupted.\n");
 }
 
 }  // namespace

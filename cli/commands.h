@@ -37,6 +37,7 @@ int RunEvaluate(const Args& args);
 int RunExecutor(const Args& args);
 int RunJobs(const Args& args);
 int RunJoin(const Args& args);
+int RunNotebook(const Args& args);
 int RunNQueens(const Args& args);
 int RunPredict(const Args& args);
 int RunServe(const Args& args);

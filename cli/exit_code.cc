@@ -39,6 +39,11 @@ int Fail(const absl::Status& status) {
   return ExitCodeFor(status);
 }
 
+int FailRules(const absl::Status& status) {
+  Print(status);
+  return kExitRules;
+}
+
 int FailUsage(const absl::Status& status) {
   Print(status);
   return kExitUsage;

@@ -13,6 +13,7 @@ inline constexpr int kExitUsage = 2;         // A command, flag or value that is
 inline constexpr int kExitUnreachable = 3;   // The coordinator cannot be reached.
 inline constexpr int kExitOtherVersion = 4;  // No protocol version in common with the coordinator.
 inline constexpr int kExitRefused = 5;       // Token, role or key.
+inline constexpr int kExitRules = 6;         // This platform's rules were not confirmed.
 inline constexpr int kExitInterrupted = 130;
 
 // The code for an error that came up while a command ran.
@@ -20,6 +21,8 @@ int ExitCodeFor(const absl::Status& status);
 
 // Prints `potluck: SENTENCE` on standard error, with control characters replaced; returns ExitCodeFor(status).
 int Fail(const absl::Status& status);
+// The same for a platform's rules that are to be confirmed: kExitRules.
+int FailRules(const absl::Status& status);
 // The same for an error in what the user typed: kExitUsage.
 int FailUsage(const absl::Status& status);
 // The same for an error of this machine, where codes speak of files and ports and not of a coordinator: kExitFailed.

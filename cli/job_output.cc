@@ -117,16 +117,18 @@ Json JobJson(const v1::JobStatus& status, int64_t now_unix_ms) {
 
 std::string WorkersText(const v1::ListWorkersReply& reply) {
   if (reply.workers().empty()) return "no workers\n";
-  Rows rows = {{"worker", "state", "devices", "leases", "slices", "refused", "heard", "version", "token"}};
+  Rows rows = {
+      {"worker", "state", "place", "leaves in", "devices", "leases", "slices", "refused", "heard", "version", "token"}};
   for (const v1::WorkerStatus& worker : reply.workers()) {
-    rows.push_back({Printable(worker.name()), WorkerState(worker), DeviceText(worker), absl::StrCat(worker.leases()),
-                    absl::StrCat(worker.slices()), absl::StrCat(worker.refused_slices()),
+    rows.push_back({Printable(worker.name()), WorkerState(worker), Printable(worker.place()),
+                    worker.has_seconds_left() ? TimeText(absl::Seconds(worker.seconds_left())) : "", DeviceText(worker),
+                    absl::StrCat(worker.leases()), absl::StrCat(worker.slices()), absl::StrCat(worker.refused_slices()),
                     worker.quarantined().empty()
                         ? absl::StrCat(TimeText(absl::Seconds(worker.seconds_since_heard())), " ago")
                         : "",
                     Printable(worker.version()), Printable(worker.token_name())});
   }
-  std::string text = Table(rows, {3, 4, 5, 6});
+  std::string text = Table(rows, {3, 5, 6, 7, 8});
   for (const v1::WorkerStatus& worker : reply.workers()) {
     if (worker.quarantined().empty()) continue;
     absl::StrAppend(&text, "\n", Printable(worker.name()), " is quarantined: ", Printable(worker.quarantined()), "\n");
@@ -154,6 +156,8 @@ Json WorkersJson(const v1::ListWorkersReply& reply) {
     entry["seconds_since_heard"] = worker.seconds_since_heard();
     entry["version"] = worker.version();
     entry["platform"] = worker.platform();
+    entry["place"] = worker.place();
+    entry["seconds_left"] = worker.has_seconds_left() ? Json(worker.seconds_left()) : Json();
     entry["token"] = worker.token_name();
     json["workers"].push_back(std::move(entry));
   }

@@ -65,8 +65,14 @@ TEST(JobOutputTest, WorkersShowTheirDevicesAndState) {
   v1::DeviceStatus& device = *worker.add_devices();
   device.set_kind("cpu");
   device.set_threads(8);
-  EXPECT_THAT(WorkersText(reply), HasSubstr("lab?1   draining  cpu x 8"));
-  EXPECT_EQ(WorkersJson(reply)["workers"][0]["devices"][0]["threads"], 8);
+  EXPECT_TRUE(WorkersJson(reply)["workers"][0]["seconds_left"].is_null());  // Not known.
+  worker.set_place("colab");
+  worker.set_seconds_left(11 * 3600 + 40 * 60);
+  EXPECT_THAT(WorkersText(reply), HasSubstr("lab?1   draining  colab  11 h 40 min  cpu x 8"));
+  const nlohmann::ordered_json json = WorkersJson(reply)["workers"][0];
+  EXPECT_EQ(json["devices"][0]["threads"], 8);
+  EXPECT_EQ(json["place"], "colab");
+  EXPECT_EQ(json["seconds_left"], 42000);
 }
 
 TEST(JobOutputTest, AQuarantinedWorkerIsListedWithTheReason) {

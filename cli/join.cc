@@ -11,18 +11,28 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/local_workers.h"
 #include "cli/output.h"
 #include "cli/signals.h"
 #include "proto/join_string.h"
+#include "worker/installation.h"
+#include "worker/platform.h"
+#include "worker/single_worker.h"
 #include "worker/worker.h"
 
 namespace potluck {
 namespace {
 
-std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions& options) {
+// What concerns this machine rather than the worker.
+struct PlaceFlags {
+  bool single = false;
+  bool confirm_rules = false;
+};
+
+std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions& options, PlaceFlags& place) {
   Arguments arguments(
       "join",
       "Works for a coordinator until it is stopped. Ctrl-C or SIGTERM once: finishes or hands back what "
@@ -40,7 +50,8 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
   arguments.Flag("--dispatch", "D", DispatchName(&options.dispatch), "CPU code path", "auto");
   arguments.Switch("--when-idle", &options.when_idle, "yield to everything else on this machine");
   arguments.Switch("--metered", &options.metered, "few and small messages: one about every 120 s");
-  arguments.Flag("--ends-in", "TIME", TimeSpan(&options.ends_in), "when this session is known to end", "not known");
+  arguments.Flag("--ends-in", "TIME", TimeSpan(&options.ends_in), "when this session is known to end",
+                 "what is known of the platform");
   arguments.Flag("--cache", "DIR", Text(&options.cache), "where data sets are kept between jobs",
                  "potluck in the user's cache directory");
   double cache_gib = 4;
@@ -48,6 +59,11 @@ std::optional<int> ReadFlags(const Args& args, std::string& join, WorkerOptions&
   std::optional<int> idle_seconds;
   arguments.Flag("--exit-when-idle", "SECONDS", WholeNumber(&idle_seconds, 1, 31536000),
                  "leave after so many seconds without work", "never");
+  arguments.Switch("--single", &place.single,
+                   "take the place of the worker that this user has started here with this flag before: it is asked to "
+                   "leave, and killed if it has not after 10 s");
+  arguments.Switch("--confirm-platform-rules", &place.confirm_rules,
+                   "you have read this platform's rules and may run a worker here; needed where they restrict it");
   arguments.InternalFlag("--installation", "ID", Text(&options.installation),
                          "what the coordinator knows this installation by", "one made at the first join and kept");
   arguments.InternalFlag("--shared", "DIR", Text(&options.shared), "a folder that the coordinator reads too", "none");
@@ -72,10 +88,12 @@ absl::StatusOr<JoinString> LoadJoin(const std::string& argument) {
   return join;
 }
 
+// Started by a command on this machine for itself; see cli/local_workers.h.
+bool IsLocalWorker() { return std::getenv(kParentVariable) != nullptr; }
+
 // A local worker ends with the command that started it, however that ends. False: it has ended already.
 bool TieToParent() {
   const char* variable = std::getenv(kParentVariable);
-  if (variable == nullptr) return true;
   int parent = 0;
   const bool is_number = absl::SimpleAtoi(variable, &parent);
   unsetenv(kParentVariable);
@@ -101,17 +119,50 @@ int ExitCode(WorkerEnd end) {
 
 void Say(const std::string& sentence) { std::fprintf(stderr, "potluck: %s\n", Printable(sentence).c_str()); }
 
+// Says what the platform's rule is. PermissionDenied: it restricts workers, and that was not confirmed.
+absl::Status CheckRules(const Platform& platform, bool confirmed) {
+  if (platform.rule.empty()) return absl::OkStatus();
+  std::string rule(absl::StripSuffix(platform.rule, "."));
+  if (!platform.source.empty()) absl::StrAppend(&rule, " (", platform.source, ", read in ", platform.dated, ")");
+  if (!platform.restricts) {
+    Say(absl::StrCat("this is ", platform.title, ": ", rule));
+    return absl::OkStatus();
+  }
+  if (!confirmed) {
+    return absl::PermissionDeniedError(absl::StrCat("this is ", platform.title, ": ", rule,
+                                                    "; if you have read its rules and may run a worker here, ",
+                                                    "one an account, add --confirm-platform-rules"));
+  }
+  Say(absl::StrCat("this is ", platform.title, ", whose rules you have confirmed: ", rule,
+                   "; one worker an account is meant"));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int RunJoin(const Args& args) {
   std::string argument;
   WorkerOptions options;
-  if (const std::optional<int> code = ReadFlags(args, argument, options)) return *code;
-  if (!TieToParent()) return kExitInterrupted;
+  PlaceFlags place;
+  if (const std::optional<int> code = ReadFlags(args, argument, options, place)) return *code;
+  const bool is_local = IsLocalWorker();
+  if (is_local && !TieToParent()) return kExitInterrupted;
   absl::StatusOr<JoinString> join = LoadJoin(argument);
   if (!join.ok()) return FailUsage(join.status());
   options.join = *std::move(join);
   options.say = Say;
+  options.platform_limits = !is_local;
+  // A command's own workers are no distributed computing: all of it is on this machine.
+  const absl::Status rules = is_local ? absl::OkStatus() : CheckRules(ThisPlatform(), place.confirm_rules);
+  if (!rules.ok()) return FailRules(rules);
+  // Before signals are blocked: Ctrl-C ends the waiting for the older one.
+  std::optional<SingleWorker> single;
+  if (place.single) {
+    absl::StatusOr<SingleWorker> taken = SingleWorker::Take({.directory = CacheDirectory(), .say = Say});
+    if (!taken.ok()) return FailLocally(taken.status());
+    single.emplace(*std::move(taken));
+    if (options.installation.empty()) options.installation = single->installation();
+  }
   BlockSignals();
   absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Create(std::move(options));
   if (!worker.ok()) return Fail(worker.status());

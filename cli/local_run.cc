@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "worker/devices.h"
 #include "worker/frames.h"
+#include "worker/gpu_lock.h"
 
 namespace potluck {
 
@@ -63,6 +64,14 @@ Scratch MakeShared(uint64_t result_bytes, size_t slots) {
   return scratch.ok() ? *std::move(scratch) : Scratch();
 }
 
+// Nobody should be on the CPU without knowing. The locks are let go at once: each worker takes its own.
+void LeaveOutGpusInUse(FoundDevices& found, ProgressDisplay& display) {
+  const std::string before = std::exchange(found.gpu_note, "");
+  const absl::StatusOr<std::vector<GpuLock>> free = TakeGpus("auto", found);
+  if (free.ok() && !found.gpu_note.empty()) display.Say(found.gpu_note);
+  found.gpu_note = before;
+}
+
 }  // namespace
 
 void LocalRunFlags::Declare(Arguments& arguments) {
@@ -93,9 +102,10 @@ absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& f
                                                           const std::string& state_directory, uint64_t result_bytes,
                                                           size_t least_workers, const std::string& why,
                                                           Interrupt& interrupt, ProgressDisplay& display) {
-  const absl::StatusOr<FoundDevices> found = FindDevices({});
+  absl::StatusOr<FoundDevices> found = FindDevices({});
   if (!found.ok()) return found.status();
   if (flags.verbose && !found->gpu_note.empty()) display.Say(found->gpu_note);
+  LeaveOutGpusInUse(*found, display);
   std::vector<int> gpus;
   for (const DeviceSpec& device : found->devices) {
     if (device.kind == "cuda") gpus.push_back(device.index);

@@ -45,6 +45,7 @@ int Main(int argc, char** argv) {
       {"data", "inspect, verify, convert, fetch or draw a data set", RunData},
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
+      {"notebook", "write a notebook's cell that joins", RunNotebook},
       {"train", "train a convolutional network", RunTrain},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},
       {"workers", "list, drain or pardon workers", RunWorkers},

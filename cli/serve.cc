@@ -3,9 +3,13 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -15,8 +19,10 @@
 #include "cli/logging.h"
 #include "cli/output.h"
 #include "cli/signals.h"
+#include "coordinator/bundle.h"
 #include "coordinator/coordinator.h"
 #include "proto/join_string.h"
+#include "proto/versions.h"
 
 namespace potluck {
 namespace {
@@ -28,6 +34,7 @@ struct ServeFlags {
   std::string listen;
   std::string public_addresses;
   bool trust_proxy_ca = false;
+  std::string bundle;
   int lease_seconds = 60;
   int retain_days = 30;
   absl::Duration save_every = absl::Seconds(30);
@@ -67,6 +74,9 @@ std::optional<int> ReadFlags(const Args& args, ServeFlags& flags) {
   arguments.Switch("--trust-proxy-ca", &flags.trust_proxy_ca,
                    "what stands at --public ends TLS itself: join strings hold no key, workers check its certificate "
                    "by their system's authorities, and whoever runs it can read along");
+  arguments.Flag("--bundle", "DIR", {"a folder with one wheel of this version", Text(&flags.bundle).read},
+                 "the worker bundle, which notebooks that join download (`potluck notebook`)",
+                 "dist/ of the checkout, else this program's folder");
   arguments.Flag("--lease", "SECONDS", WholeNumber(&flags.lease_seconds, 2, 86400),
                  "after so many seconds of silence a worker's units go to others", "60");
   arguments.Flag("--retain", "DAYS", WholeNumber(&flags.retain_days, 1, 36500),
@@ -105,6 +115,30 @@ absl::Status ReadPublicAddresses(const ServeFlags& flags, CoordinatorOptions& op
   return absl::OkStatus();
 }
 
+// Where a bundle is looked for without --bundle: in the checkout, told relative to the program, and beside the program.
+std::vector<std::string> BundleDirectories() {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return {};
+  std::vector<std::string> directories;
+  if (const std::string checkout = POTLUCK_BUNDLE_DIRECTORY; !checkout.empty()) {
+    directories.push_back((program.parent_path() / checkout).lexically_normal().string());
+  }
+  directories.push_back(program.parent_path().string());
+  return directories;
+}
+
+// Null: there is none, which the log says once. An error if `named` (--bundle) has none.
+absl::StatusOr<std::shared_ptr<const Bundle>> OpenBundle(const std::string& named, Log& log) {
+  absl::StatusOr<Bundle> bundle =
+      named.empty() ? FindBundle(BundleDirectories(), kVersion) : LoadBundle(named, kVersion);
+  if (bundle.ok()) return std::make_shared<const Bundle>(*std::move(bundle));
+  if (!named.empty()) return bundle.status();
+  log.Info(absl::StrCat("there is no worker bundle for notebooks (", std::string(bundle.status().message()),
+                        "): deploy/package.sh makes one, --bundle DIR names its folder"));
+  return nullptr;
+}
+
 }  // namespace
 
 int RunServe(const Args& args) {
@@ -121,6 +155,9 @@ int RunServe(const Args& args) {
   BlockSignals();
   const std::shared_ptr<Log> log = Log::Create(flags.log);
   options.log = [log](const std::string& sentence) { log->Info(sentence); };
+  absl::StatusOr<std::shared_ptr<const Bundle>> bundle = OpenBundle(flags.bundle, *log);
+  if (!bundle.ok()) return FailUsage(bundle.status());
+  options.bundle = *std::move(bundle);
 
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
   if (!coordinator.ok()) return FailLocally(coordinator.status());

@@ -3,6 +3,11 @@
 
 set(POTLUCK_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, 'address,undefined' or 'thread'")
 option(POTLUCK_WERROR "Turn compiler warnings into errors" OFF)
+# Relative, so that the program works wherever the checkout lies and holds no path of this machine. What is shipped is built
+# with an empty one.
+file(RELATIVE_PATH POTLUCK_DIST_FROM_BUILD "${CMAKE_BINARY_DIR}" "${CMAKE_SOURCE_DIR}/dist")
+set(POTLUCK_BUNDLE_DIRECTORY "${POTLUCK_DIST_FROM_BUILD}" CACHE STRING
+    "Where `potluck serve` looks for the worker bundle, seen from the program's folder; empty: nowhere but there")
 option(POTLUCK_CCACHE "Compile through ccache where it is installed" ON)
 
 if(NOT CMAKE_BUILD_TYPE)

@@ -137,7 +137,12 @@ class Coordinator::Impl {
   }
 
   absl::Status Listen() {
-    absl::StatusOr<std::unique_ptr<WebServer>> web = WebServer::Create(identity_, WebServerOptions());
+    WebServerOptions options;
+    options.route = [this](const WebRequest& request) {
+      if (!IsBundlePath(request.path)) return WelcomeRoute(request);
+      return AnswerBundle(request, options_.bundle.get(), tokens_, absl::Now());
+    };
+    absl::StatusOr<std::unique_ptr<WebServer>> web = WebServer::Create(identity_, std::move(options));
     if (!web.ok()) return web.status();
     web_ = *std::move(web);
     FrontDoorOptions door;
@@ -157,6 +162,8 @@ class Coordinator::Impl {
         options_.public_addresses.empty() || is_past_proxy ? door_->addresses() : options_.public_addresses;
     if (!options_.trust_proxy_ca || is_for_here) join.pin = identity_.pin;
     join.token = secret;
+    // Without a pin somebody else ends TLS, and could hand out a program of his own.
+    if (join.pin.empty() && options_.bundle != nullptr) join.bundle = options_.bundle->digest;
     absl::StatusOr<std::string> text = FormatJoinString(join);
     return text.ok() ? *text : "";
   }

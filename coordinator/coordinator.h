@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "coordinator/bundle.h"
 #include "coordinator/core/core.h"
 
 namespace potluck {
@@ -30,6 +31,7 @@ struct CoordinatorOptions {
   uint64_t result_memory_bytes = uint64_t{64} << 20;
   // A folder of this machine's workers and the coordinator's, for what is large (service/shared_folder.h); empty: none.
   std::string shared_folder;
+  std::shared_ptr<const Bundle> bundle;  // What is handed out to notebooks that join; null: nothing.
   CoreOptions core;
   PlannerFactory planners;  // Empty: the workloads of kernels/workload/registry.h.
   // One sentence each; called from any thread, must not block. Never a secret in it.

@@ -1,10 +1,7 @@
 #include "coordinator/front_door.h"
 
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,96 +23,6 @@ namespace potluck {
 namespace {
 
 constexpr char kPage[] = "This is a Potluck coordinator; workers join with `potluck join`, see README.\n";
-
-// A blocking client socket; whatever takes longer than 20 s fails.
-class Socket {
- public:
-  explicit Socket(int port, bool connect_now = true) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const timeval limit{20, 0};
-    setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    const int on = 1;
-    setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect_now) Connect(port);
-  }
-  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  ~Socket() {
-    if (fd_ >= 0) close(fd_);
-  }
-
-  void Connect(int port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(static_cast<in_port_t>(port));
-    connected_ = connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-  }
-
-  void Send(const std::string& bytes) {
-    EXPECT_EQ(send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
-  }
-  // All until the other side closes; "(timeout)" at the end if it does not.
-  std::string ReceiveAll() {
-    std::string all;
-    char buffer[4096];
-    ssize_t got = 0;
-    while ((got = recv(fd_, buffer, sizeof buffer, 0)) > 0) all.append(buffer, static_cast<size_t>(got));
-    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? all + "(timeout)" : all;
-  }
-
-  int fd() const { return fd_; }
-  bool connected() const { return connected_; }
-
- private:
-  int fd_;
-  bool connected_ = false;
-};
-
-// A TLS client of OpenSSL. `alpn` in wire format, empty for none.
-class TlsClient {
- public:
-  TlsClient(int port, const std::string& alpn, int max_version = TLS1_3_VERSION)
-      : socket_(port), context_(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free) {
-    SSL_CTX_set_max_proto_version(context_.get(), max_version);
-    ssl_ = {SSL_new(context_.get()), &SSL_free};
-    if (!alpn.empty()) {
-      SSL_set_alpn_protos(ssl_.get(), reinterpret_cast<const unsigned char*>(alpn.data()),
-                          static_cast<unsigned>(alpn.size()));
-    }
-    SSL_set_fd(ssl_.get(), socket_.fd());
-    ERR_clear_error();
-    connected_ = SSL_connect(ssl_.get()) == 1;
-    if (!connected_) reason_ = ERR_GET_REASON(ERR_peek_error());
-  }
-
-  // Sends the request, returns the answer up to the end of the connection.
-  std::string Ask(const std::string& request) {
-    if (!connected_) return "not connected";
-    SSL_write(ssl_.get(), request.data(), static_cast<int>(request.size()));
-    std::string answer;
-    char buffer[4096];
-    int got = 0;
-    while ((got = SSL_read(ssl_.get(), buffer, sizeof buffer)) > 0) answer.append(buffer, static_cast<size_t>(got));
-    return answer;
-  }
-
-  bool connected() const { return connected_; }
-  int reason() const { return reason_; }
-  std::string version() const { return SSL_get_version(ssl_.get()); }
-  std::string protocol() const {
-    const unsigned char* name = nullptr;
-    unsigned length = 0;
-    SSL_get0_alpn_selected(ssl_.get(), &name, &length);
-    return std::string(reinterpret_cast<const char*>(name), length);
-  }
-
- private:
-  Socket socket_;
-  std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context_;
-  std::unique_ptr<SSL, decltype(&SSL_free)> ssl_{nullptr, &SSL_free};
-  bool connected_ = false;
-  int reason_ = 0;
-};
 
 // The bytes with which an OpenSSL client begins.
 std::string HelloBytes() {

@@ -1,6 +1,8 @@
 #include "coordinator/web.h"
 
+#include <linux/sockios.h>
 #include <openssl/ssl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
@@ -18,11 +21,15 @@
 #include <exception>
 #include <optional>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/mutex.h"
 
 namespace potluck {
@@ -33,7 +40,7 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 namespace ssl = asio::ssl;
 using boost::system::error_code;
-using Response = http::response<http::string_body>;
+using Response = http::response<http::span_body<const char>>;
 
 constexpr char kHttp11[] = "\x08http/1.1";
 
@@ -71,11 +78,19 @@ WebRequest ToWebRequest(const http::request<http::string_body>& request) {
   return result;
 }
 
-WebResponse Plain(int status, absl::string_view sentence) {
-  WebResponse response;
-  response.status = status;
-  response.body = absl::StrCat(sentence, "\n");
-  return response;
+// What a `Range` asks for of `size` bytes: [begin, end), or nothing if it is none that is served: one range that begins
+// somewhere (RFC 9110, section 14.2, lets a server pass over any).
+std::optional<std::pair<size_t, size_t>> ReadRange(absl::string_view range, size_t size) {
+  if (!absl::ConsumePrefix(&range, "bytes=")) return std::nullopt;
+  const std::vector<absl::string_view> ends = absl::StrSplit(range, '-');
+  uint64_t begin = 0, last = size;
+  if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &begin)) return std::nullopt;
+  if (!ends[1].empty() && (!absl::SimpleAtoi(ends[1], &last) || last < begin)) return std::nullopt;
+  return std::pair(static_cast<size_t>(begin), last < size ? static_cast<size_t>(last) + 1 : size);
+}
+
+std::chrono::steady_clock::duration ToChrono(absl::Duration duration) {
+  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(absl::ToChronoNanoseconds(duration));
 }
 
 // What the server shares with its connections.
@@ -88,7 +103,7 @@ struct Shared {
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(asio::ip::tcp::socket socket, ssl::context& context, Shared& shared)
-      : shared_(shared), stream_(std::move(socket), context) {
+      : shared_(shared), stream_(std::move(socket), context), progress_timer_(stream_.get_executor()) {
     ++shared_.connections;
   }
   ~Session() { --shared_.connections; }
@@ -102,8 +117,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
  private:
   void SetDeadline() {
-    beast::get_lowest_layer(stream_).expires_after(std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-        absl::ToChronoNanoseconds(shared_.options.step_deadline)));
+    beast::get_lowest_layer(stream_).expires_after(ToChrono(shared_.options.step_deadline));
   }
 
   void Read() {
@@ -118,11 +132,11 @@ class Session : public std::enable_shared_from_this<Session> {
   void OnRead(error_code error) {
     if (!error) return Answer();
     if (error == http::error::end_of_stream) return Close();
-    if (error == http::error::header_limit) return Send(Plain(431, "The request's header is too long."), false, false);
-    if (error == http::error::body_limit) return Send(Plain(413, "The request's body is too long."), false, false);
+    if (error == http::error::header_limit) return Send(PlainResponse(431, "The request's header is too long."), false, false);
+    if (error == http::error::body_limit) return Send(PlainResponse(413, "The request's body is too long."), false, false);
     if (error.category() == make_error_code(http::error::bad_method).category() &&
         error != http::error::partial_message) {
-      return Send(Plain(400, "The request is not valid HTTP/1.1."), false, false);
+      return Send(PlainResponse(400, "The request is not valid HTTP/1.1."), false, false);
     }
     // Timed out or broken: nobody is there to be told.
   }
@@ -133,29 +147,90 @@ class Session : public std::enable_shared_from_this<Session> {
     try {
       response = shared_.options.route(ToWebRequest(request));
     } catch (const std::exception&) {
-      response = Plain(500, "The coordinator could not answer this request.");
+      response = PlainResponse(500, "The coordinator could not answer this request.");
     }
     Send(std::move(response), request.method() == http::verb::head, request.keep_alive());
   }
 
   void Send(WebResponse response, bool head, bool keep_alive) {
+    const bool is_shared = response.shared != nullptr;
+    body_ = is_shared ? std::move(response.shared) : std::make_shared<const std::string>(std::move(response.body));
+    size_t begin = 0, end = body_->size();
     response_ = Response(static_cast<http::status>(response.status), 11);
+    if (is_shared && response.status == 200) CutOut(begin, end);
     response_.set(http::field::server, "potluck");
     response_.set(http::field::content_type, response.content_type);
     response_.set(http::field::cache_control, "no-store");
     response_.set("X-Content-Type-Options", "nosniff");
+    for (const auto& [name, value] : response.headers) response_.set(name, value);
     response_.keep_alive(keep_alive);
-    response_.content_length(response.body.size());
-    if (!head) response_.body() = std::move(response.body);
-    SetDeadline();
-    http::async_write(stream_, response_, [self = shared_from_this(), keep_alive](error_code error, size_t) {
+    response_.content_length(end - begin);
+    if (!head) response_.body() = {body_->data() + begin, end - begin};
+    serializer_.emplace(response_);
+    keep_alive_ = keep_alive;
+    beast::get_lowest_layer(stream_).expires_never();
+    WatchProgress();
+    Write();
+  }
+
+  // Narrows [begin, end) to what the request asks for.
+  void CutOut(size_t& begin, size_t& end) {
+    const size_t size = end;
+    response_.set(http::field::accept_ranges, "bytes");
+    const http::request<http::string_body>& request = parser_->get();
+    const auto range = ReadRange(absl::string_view(std::string(request[http::field::range])), size);
+    if (!range) return;
+    if (range->first >= size) {
+      response_.result(http::status::range_not_satisfiable);
+      response_.set(http::field::content_range, absl::StrCat("bytes */", size));
+      end = begin;
+      return;
+    }
+    std::tie(begin, end) = *range;
+    response_.result(http::status::partial_content);
+    response_.set(http::field::content_range, absl::StrCat("bytes ", begin, "-", end - 1, "/", size));
+  }
+
+  // Piece by piece: what is written is encrypted from where it lies, and a piece at a time.
+  void Write() {
+    http::async_write_some(stream_, *serializer_, [self = shared_from_this()](error_code error, size_t bytes) {
+      self->written_ += bytes;
+      if (!error && !self->serializer_->is_done()) return self->Write();
+      self->progress_timer_.cancel();
       if (error) return;
-      if (keep_alive) {
+      self->body_.reset();
+      if (self->keep_alive_) {
         self->Read();
       } else {
         self->Close();
       }
     });
+  }
+
+  // Breaks the answer off when the client has taken nothing for a while. A deadline for each write would not do: the
+  // system may let the next one in only once a large part of its buffer is free, minutes apart on a slow line.
+  void WatchProgress() {
+    progress_timer_.expires_after(ToChrono(shared_.options.step_deadline));
+    progress_timer_.async_wait([weak = weak_from_this(), seen = Progress()](error_code error) {
+      const std::shared_ptr<Session> self = weak.lock();
+      if (error || self == nullptr) return;
+      if (self->Progress() == seen) return self->Abandon();
+      self->WatchProgress();
+    });
+  }
+
+  // With a reset, so that what was not sent is not kept for somebody who does not take it.
+  void Abandon() {
+    error_code ignored;
+    beast::get_lowest_layer(stream_).socket().set_option(asio::socket_base::linger(true, 0), ignored);
+    beast::get_lowest_layer(stream_).close();
+  }
+
+  // Changes whenever the client has taken something: what was handed to the system, and what of it is still on its way.
+  std::pair<uint64_t, int> Progress() {
+    int on_its_way = 0;
+    ioctl(beast::get_lowest_layer(stream_).socket().native_handle(), SIOCOUTQ, &on_its_way);
+    return {written_, on_its_way};
   }
 
   void Close() {
@@ -168,15 +243,27 @@ class Session : public std::enable_shared_from_this<Session> {
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   Response response_;
+  std::shared_ptr<const std::string> body_;  // What the response looks at.
+  std::optional<http::response_serializer<http::span_body<const char>>> serializer_;
+  bool keep_alive_ = false;
+  uint64_t written_ = 0;
+  asio::steady_timer progress_timer_;
 };
 
 }  // namespace
 
+WebResponse PlainResponse(int status, absl::string_view sentence) {
+  WebResponse response;
+  response.status = status;
+  response.body = absl::StrCat(sentence, "\n");
+  return response;
+}
+
 WebResponse WelcomeRoute(const WebRequest& request) {
   if (request.path == "/" && request.method == "GET") {
-    return Plain(200, "This is a Potluck coordinator; workers join with `potluck join`, see README.");
+    return PlainResponse(200, "This is a Potluck coordinator; workers join with `potluck join`, see README.");
   }
-  return Plain(404, "There is nothing here.");
+  return PlainResponse(404, "There is nothing here.");
 }
 
 class WebServer::Impl {

@@ -2,7 +2,8 @@
 # Installs what Potluck is built from on Debian 12 or Ubuntu 24.04, and only what is missing.
 #
 #   deploy/setup.sh          what demo.sh and test.sh need
-#   deploy/setup.sh --ci     also clang, for .ci/run, and the proxies that the tests of docs/reach.md run
+#   deploy/setup.sh --ci     also clang, for .ci/run; the proxies that the tests of docs/reach.md run (into build/proxies);
+#                            and Jupyter, for the notebooks' tests (into build/python-notebooks)
 #   POTLUCK_NO_CUDA=1        do not fetch the GPU compiler (NVRTC)
 #   POTLUCK_NO_ONEDNN=1      do not fetch oneDNN, which the CPU plug-in is built with
 #
@@ -45,6 +46,17 @@ readonly onednn_stamp="$onednn_folder/.potluck-stamp"
 readonly proxy_packages=(socat nginx-light haproxy tinyproxy)
 readonly proxy_folder=build/proxies
 readonly proxy_stamp="$proxy_folder/.potluck-stamp"
+
+# Jupyter without its server: kernels, and what executes notebooks in them.
+readonly notebook_packages=(
+  nbclient==0.11.0
+  nbformat==5.11.1
+  ipykernel==7.4.0
+  jupyter_client==8.10.0
+  matplotlib==3.11.2
+)
+readonly notebook_folder=build/python-notebooks
+readonly notebook_stamp="$notebook_folder/.potluck-stamp"
 
 installed() {
   [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
@@ -95,6 +107,7 @@ wanted_packages() {
   fi
   if ((with_ci)); then
     clang_packages
+    printf '%s\n' python3-venv openssl
   fi
 }
 
@@ -207,6 +220,27 @@ fetch_proxies() {
   rm -f "$log"
 }
 
+# Without an index the notebooks' tests are skipped.
+fetch_notebooks() {
+  local log=build/python-notebooks.log
+  say "fetching Jupyter's kernel and nbclient from the Python package index (about 60 MB) into $notebook_folder"
+  mkdir -p build
+  rm -rf "$notebook_folder"
+  if ! { python3 -m venv "$notebook_folder" &&
+    "$notebook_folder/bin/python" -m pip install --only-binary :all: --quiet --disable-pip-version-check --no-input \
+      --retries 1 --timeout 30 "${notebook_packages[@]}"; } >"$log" 2>&1; then
+    rm -rf "$notebook_folder"
+    say "could not fetch Jupyter (the reason is in $log): the tests of notebooks are skipped"
+    return
+  fi
+  printf '%s\n' "${notebook_packages[@]}" >"$notebook_stamp"
+  rm -f "$log"
+}
+
+notebooks_fetched() {
+  [[ -f "$notebook_stamp" && "$(cat "$notebook_stamp")" == "$(printf '%s\n' "${notebook_packages[@]}")" ]]
+}
+
 wants_onednn() {
   [[ -z "${POTLUCK_NO_ONEDNN:-}" && "$(uname -m)" == x86_64 ]]
 }
@@ -251,5 +285,9 @@ if ((with_ci)) && [[ ! -f "$proxy_stamp" ]]; then
     fetch_proxies "${proxies[@]}"
     changed=1
   fi
+fi
+if ((with_ci)) && ! notebooks_fetched; then
+  fetch_notebooks
+  changed=1
 fi
 ((changed)) || say "all that is needed is installed"

@@ -11,6 +11,7 @@
 #include <iostream>
 #include <istream>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -29,7 +30,7 @@ constexpr absl::string_view kScheme = "potluck://";
 constexpr absl::string_view kVersion = "1";
 constexpr size_t kMaxAddresses = 16;
 constexpr size_t kMaxLength = 8192;
-constexpr size_t kPinBytes = kSha256Bytes;
+constexpr absl::string_view kBundleExtension = "bundle~";
 constexpr size_t kMinToken = 22;  // 128 bits.
 constexpr size_t kMaxToken = 128;
 constexpr size_t kCheckBytes = 3;
@@ -96,16 +97,25 @@ absl::Status ValidateToken(absl::string_view token) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> DecodePin(absl::string_view text) {
-  std::string pin;
-  if (text.empty()) return pin;
+// `what` names the field, which is a SHA-256.
+absl::StatusOr<std::string> DecodeDigest(absl::string_view what, absl::string_view text) {
+  std::string digest;
   // Encoding again refuses what the decoder is lenient about (padding, stray bits).
-  if (!absl::WebSafeBase64Unescape(text, &pin) || pin.size() != kPinBytes || ToBase64Url(pin) != text) {
-    return Invalid(
-        absl::StrCat("has a key pin of ", text.size(),
-                     " characters that is not the 43 characters of a SHA-256: ", "copy the whole string again"));
+  if (!absl::WebSafeBase64Unescape(text, &digest) || digest.size() != kSha256Bytes || ToBase64Url(digest) != text) {
+    return Invalid(absl::StrCat("has a ", what, " of ", text.size(),
+                                " characters that is not the 43 characters of a SHA-256: copy the whole string again"));
   }
-  return pin;
+  return digest;
+}
+
+// Those that nobody here knows are passed over.
+absl::Status ReadExtension(absl::string_view extension, JoinString& join) {
+  if (!absl::ConsumePrefix(&extension, kBundleExtension)) return absl::OkStatus();
+  if (!join.bundle.empty()) return Invalid("names two bundles where one is allowed: copy the whole string again");
+  absl::StatusOr<std::string> bundle = DecodeDigest("bundle digest", extension);
+  if (!bundle.ok()) return bundle.status();
+  join.bundle = *std::move(bundle);
+  return absl::OkStatus();
 }
 
 absl::Status ValidateAddresses(const std::vector<std::string>& addresses) {
@@ -134,10 +144,15 @@ absl::Status ParseFragment(absl::string_view fragment, JoinString& join) {
   }
   const std::vector<absl::string_view> fields = absl::StrSplit(fragment.substr(0, last_dot), '.');
   if (fields.size() < 3) return Invalid("lacks its token: copy the whole string again");
-  absl::StatusOr<std::string> pin = DecodePin(fields[1]);
-  if (!pin.ok()) return pin.status();
-  join.pin = *std::move(pin);
+  if (!fields[1].empty()) {
+    absl::StatusOr<std::string> pin = DecodeDigest("key pin", fields[1]);
+    if (!pin.ok()) return pin.status();
+    join.pin = *std::move(pin);
+  }
   join.token = std::string(fields[2]);
+  for (size_t i = 3; i < fields.size(); ++i) {
+    if (absl::Status status = ReadExtension(fields[i], join); !status.ok()) return status;
+  }
   return ValidateToken(join.token);
 }
 
@@ -202,12 +217,15 @@ absl::StatusOr<JoinString> ParseJoinString(absl::string_view text) {
 
 absl::StatusOr<std::string> FormatJoinString(const JoinString& join) {
   if (absl::Status status = ValidateAddresses(join.addresses); !status.ok()) return status;
-  if (!join.pin.empty() && join.pin.size() != kPinBytes) {
-    return Invalid(
-        absl::StrCat("would have a key pin of ", join.pin.size(), " bytes; it must have ", kPinBytes, " or none"));
+  for (const auto& [what, digest] : {std::pair("key pin", &join.pin), std::pair("bundle digest", &join.bundle)}) {
+    if (!digest->empty() && digest->size() != kSha256Bytes) {
+      return Invalid(absl::StrCat("would have a ", what, " of ", digest->size(), " bytes; it must have ", kSha256Bytes,
+                                  " or none"));
+    }
   }
   if (absl::Status status = ValidateToken(join.token); !status.ok()) return status;
-  const std::string fragment = absl::StrCat(kVersion, ".", ToBase64Url(join.pin), ".", join.token, ".");
+  std::string fragment = absl::StrCat(kVersion, ".", ToBase64Url(join.pin), ".", join.token, ".");
+  if (!join.bundle.empty()) absl::StrAppend(&fragment, kBundleExtension, ToBase64Url(join.bundle), ".");
   return absl::StrCat(kScheme, absl::StrJoin(join.addresses, ","), "#", fragment, Checksum(fragment));
 }
 

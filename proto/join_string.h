@@ -7,7 +7,9 @@
 //   PIN        base64url of the SHA-256 of the certificate's SubjectPublicKeyInfo (43 characters), or empty: then the
 //              certificate is checked against the system's roots, for a tunnel that ends TLS itself.
 //   TOKEN      the secret, base64url, 22 to 128 characters.
-//   EXTENSION  `name~value`, none so far; a reader passes over those that it does not know.
+//   EXTENSION  `name~value`; a reader passes over those that it does not know. So far:
+//                bundle~DIGEST  base64url of the SHA-256 of the worker bundle (43 characters). It is there where there is
+//                               no PIN: whoever ends TLS in between cannot then hand out another program.
 //   CHECK      base64url of the first 3 bytes of the SHA-256 of the fragment up to and with the last dot before it.
 //
 // The checksum is there to recognise a string that was cut short when it was copied; it protects nothing. It does not
@@ -29,6 +31,7 @@ struct JoinString {
   std::vector<std::string> addresses;  // 1 to 16 times `host:port`; an IPv6 address stands in brackets.
   std::string pin;                     // 32 bytes, or empty: trust the system's roots.
   std::string token;                   // As it is sent.
+  std::string bundle = {};             // 32 bytes: the SHA-256 of the worker bundle, or empty.
 };
 
 // Checks `host:port`: a host name, an IPv4 address or an IPv6 address in brackets, and a port from 1 to 65535.

@@ -4,8 +4,10 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "gtest/gtest.h"
 
 namespace potluck {
@@ -55,6 +57,48 @@ TEST(JoinStringTest, WithoutAPinTrustsTheSystemsRoots) {
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->pin, "");
   EXPECT_EQ(again->token, kToken);
+}
+
+// As any writer would put it, with a checksum that fits.
+std::string WithFields(const std::string& fields) {
+  const std::string fragment = absl::StrCat("1..", kToken, ".", fields);
+  std::string check;
+  absl::WebSafeBase64Escape(Sha256(fragment).substr(0, 3), &check);
+  return absl::StrCat("potluck://lab.example.org:4242#", fragment, check);
+}
+
+TEST(JoinStringTest, CarriesTheBundlesDigest) {
+  JoinString join = Sample();
+  join.bundle = std::string(32, '\x01');
+  const std::string text = Formatted(join);
+  EXPECT_TRUE(absl::StrContains(text, absl::StrCat(kToken, ".bundle~AQEB"))) << text;
+  absl::StatusOr<JoinString> again = ParseJoinString(text);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->bundle, join.bundle);
+  EXPECT_EQ(again->token, kToken);
+  EXPECT_EQ(ParseJoinString(Formatted(Sample()))->bundle, "");
+  join.bundle = "short";
+  EXPECT_EQ(FormatJoinString(join).status().message(),
+            "the join string would have a bundle digest of 5 bytes; it must have 32 or none");
+}
+
+TEST(JoinStringTest, PassesOverExtensionsThatItDoesNotKnow) {
+  const std::string digest(43, 'A');
+  const absl::StatusOr<JoinString> join =
+      ParseJoinString(WithFields(absl::StrCat("color~green.bundle~", digest, ".bundles~x..later.")));
+  ASSERT_TRUE(join.ok()) << join.status();
+  EXPECT_EQ(join->bundle, std::string(32, '\0'));
+}
+
+TEST(JoinStringTest, SaysWhatIsWrongWithTheBundle) {
+  const std::string digest(43, 'A');
+  for (const std::string& bad : {std::string(), std::string(42, 'A'), std::string(44, 'A'), digest + "="}) {
+    EXPECT_EQ(Complaint(WithFields(absl::StrCat("bundle~", bad, "."))),
+              absl::StrCat("the join string has a bundle digest of ", bad.size(),
+                           " characters that is not the 43 characters of a SHA-256: copy the whole string again"));
+  }
+  EXPECT_EQ(Complaint(WithFields(absl::StrCat("bundle~", digest, ".bundle~", digest, "."))),
+            "the join string names two bundles where one is allowed: copy the whole string again");
 }
 
 TEST(JoinStringTest, EveryCutIsRecognised) {

@@ -29,9 +29,11 @@ constexpr absl::Duration kPartialLife = absl::Hours(24);
 constexpr absl::Duration kJustUsed = absl::Seconds(10);
 
 absl::Status FileError(const std::string& path, const char* what, int error) {
+  const bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
   const std::string sentence =
-      absl::StrCat("The blob's file ", path, " cannot be ", what, ": ", std::strerror(error), ".");
-  return error == ENOSPC || error == EDQUOT ? absl::ResourceExhaustedError(sentence) : absl::InternalError(sentence);
+      absl::StrCat("The blob's file ", path, " cannot be ", what, ": ", std::strerror(error),
+                   is_full ? "; make room there, or choose another folder by --cache." : ".");
+  return is_full ? absl::ResourceExhaustedError(sentence) : absl::InternalError(sentence);
 }
 
 // At most `size` bytes from `offset` on; fewer at the end of the file.

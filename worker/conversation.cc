@@ -80,7 +80,7 @@ void Session::Join() {
                              NumericsClass(device.numerics_class, slot->backend_class_.value_or("")), slot->self_test_,
                              device.implementations});
   }
-  if (options_.ends_in != absl::InfiniteDuration()) hello.ends_in = options_.ends_in - (MonotonicNow() - started_);
+  if (options_.ends_in != absl::InfiniteDuration()) hello.ends_in = LeavesAt() - MonotonicNow();
   hello.metered = options_.metered;
   hello.place = ThisPlatform().name;
   hello.session_age = SessionAge();

@@ -193,6 +193,7 @@ std::vector<DeviceSpec> ParseProbe(const std::string& output, const std::string&
     gpu.index = index;
     gpu.plugin = plugin;
     gpu.name = text("name");
+    gpu.id = text("uuid");
     gpu.memory_bytes = number("memory_bytes");
     gpu.numerics_class = text("numerics_class");
     gpu.implementations = {gpu.kind};

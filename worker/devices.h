@@ -21,6 +21,7 @@ struct DeviceSpec {
   std::string plugin;         // Path of the GPU plug-in; empty for a CPU.
   std::string onednn_plugin;  // Path of the library of a CPU's fast layers, there or not; empty for a GPU.
   std::string name;           // The maker's, for people.
+  std::string id;             // Of a GPU: the driver's own name for it, the same for every process; empty: not known.
   uint64_t memory_bytes = 0;
   // Such as "cpu/scalar/x86-64" or "cuda/sm_75/7.5": equal where bits are. A CPU's executor adds to it what it finds
   // (ExecutorReady::backend_class).

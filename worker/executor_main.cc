@@ -107,6 +107,7 @@ int ListDevices(const std::string& plugin, const RunnerFactory& factory) {
     const PotluckCudaDevice& device = (*devices)[i];
     nlohmann::json line = {{"index", i},
                            {"name", std::string(device.name)},
+                           {"uuid", std::string(device.uuid)},
                            {"memory_bytes", device.memory_bytes},
                            {"numerics_class", absl::StrCat("cuda/sm_", device.code_sm, "/", device.compute_major, ".",
                                                            device.compute_minor)}};

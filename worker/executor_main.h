@@ -7,7 +7,7 @@
 //
 // The first form speaks worker/frames.h over descriptor 3 until that ends: then it exits at once, even while a kernel
 // computes. It ignores SIGINT, SIGTERM and SIGHUP: the parent drives it. The second form prints a JSON object a line to
-// standard output, for each GPU: index, name, memory_bytes, numerics_class and, when it cannot be used, error.
+// standard output, for each GPU: index, name, uuid, memory_bytes, numerics_class and, when it cannot be used, error.
 #pragma once
 
 #include <functional>

@@ -18,22 +18,11 @@ namespace {
 constexpr int kMostWorkersAMachine = 1024;
 constexpr size_t kIdBytes = 16;
 
-absl::StatusOr<std::string> NewId() {
-  std::string bytes(kIdBytes, '\0');
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(bytes.size())) != 1) {
-    return absl::InternalError("the system gives no random numbers");
-  }
-  return absl::BytesToHexString(bytes);
-}
-
 // What the locked file says, after writing a new id if it says nothing sensible.
 absl::StatusOr<std::string> IdIn(int file) {
   std::string id(2 * kIdBytes, '\0');
-  if (pread(file, id.data(), id.size(), 0) == static_cast<ssize_t>(id.size()) &&
-      id.find_first_not_of("0123456789abcdef") == std::string::npos) {
-    return id;
-  }
-  absl::StatusOr<std::string> made = NewId();
+  if (pread(file, id.data(), id.size(), 0) == static_cast<ssize_t>(id.size()) && IsInstallationId(id)) return id;
+  absl::StatusOr<std::string> made = NewInstallationId();
   if (made.ok() && pwrite(file, made->data(), made->size(), 0) != static_cast<ssize_t>(made->size())) {
     return absl::ResourceExhaustedError("the installation's id cannot be kept");
   }
@@ -41,6 +30,18 @@ absl::StatusOr<std::string> IdIn(int file) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> NewInstallationId() {
+  std::string bytes(kIdBytes, '\0');
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(bytes.size())) != 1) {
+    return absl::InternalError("the system gives no random numbers");
+  }
+  return absl::BytesToHexString(bytes);
+}
+
+bool IsInstallationId(const std::string& text) {
+  return text.size() == 2 * kIdBytes && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
 
 std::string CacheDirectory() {
   std::string directory;
@@ -67,7 +68,7 @@ absl::StatusOr<Installation> Installation::Take() {
     }
     close(file);
   }
-  absl::StatusOr<std::string> id = NewId();
+  absl::StatusOr<std::string> id = NewInstallationId();
   if (!id.ok()) return id.status();
   return Installation(*std::move(id), -1);
 }

@@ -12,6 +12,10 @@ namespace potluck {
 // there is no home.
 std::string CacheDirectory();
 
+// An id that nobody else has, and whether a text could be one.
+absl::StatusOr<std::string> NewInstallationId();
+bool IsInstallationId(const std::string& text);
+
 class Installation {
  public:
   // Takes the first id that no running process holds, making a new one if there is none. Where nothing can be kept (no

@@ -20,24 +20,27 @@ std::vector<Platform> MakePlatforms() {
   return {
       {.name = "kaggle",
        .title = "Kaggle",
-       .variables = {"KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_URL_BASE"},
+       .variables = {"KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_URL_BASE", "KAGGLE_CONTAINER_NAME"},
        .folders = {"/kaggle/working"},
        .gpu_session = absl::Hours(12),
        .cpu_session = absl::Hours(12),
        .limits = "A session ends after 12 h, a week has 30 h with a GPU, and internet access must be switched on.",
        .restricts = true,
-       .rule = "Kaggle has ended sessions for tunnels, so a worker here only opens one outbound connection, and one worker "
-               "an account is all that is meant; whether that suits Kaggle's terms is for you to read and confirm.",
+       .rule =
+           "Kaggle has ended sessions for tunnels, so a worker here only opens one outbound connection, and one worker "
+           "an account is all that is meant; whether that suits Kaggle's terms is for you to read and confirm.",
        .source = "https://www.kaggle.com/terms",
        .dated = "November 2026"},
       {.name = "colab",
        .title = "Google Colab",
-       .variables = {"COLAB_RELEASE_TAG", "COLAB_BACKEND_VERSION", "COLAB_GPU"},
-       .folders = {"/var/colab", "/opt/google/colab"},
+       .variables = {"COLAB_RELEASE_TAG", "COLAB_BACKEND_VERSION", "COLAB_GPU", "COLAB_JUPYTER_IP"},
+       .folders = {"/var/colab"},
        .gpu_session = absl::Hours(12),
        .cpu_session = absl::Hours(12),
        .idle_limit = absl::Minutes(90),
-       .limits = "A session ends after about 12 h, or after about 90 min without anyone at the page; a GPU may be refused.",
+       .limits =
+           "A session ends after about 12 h (24 h with Pro+), or after about 90 min without anyone at the page; a "
+           "GPU may be refused.",
        .restricts = true,
        .rule = "Colab does not allow \"running distributed computing workers\" on runtimes free of charge without a "
                "positive balance of compute units, nor several accounts to work around its limits, on any runtime.",
@@ -45,13 +48,16 @@ std::vector<Platform> MakePlatforms() {
        .dated = "November 2026"},
       {.name = "paperspace",
        .title = "Paperspace Gradient",
-       .variables = {"PAPERSPACE_NOTEBOOK_REPO_ID", "PAPERSPACE_CLUSTER_ID", "PAPERSPACE_FQDN"},
+       // Not PAPERSPACE_API_KEY and PAPERSPACE_NOTEBOOK_ID: whoever steers notebooks from elsewhere sets these.
+       .variables = {"PAPERSPACE_NOTEBOOK_REPO_ID", "PAPERSPACE_CLUSTER_ID", "PAPERSPACE_FQDN",
+                     "PAPERSPACE_METRIC_WORKLOAD_ID"},
        .gpu_session = absl::Hours(6),
        .cpu_session = absl::Hours(6),
-       .limits = "A free session ends after 6 h.",
+       .limits = "A session on a free machine ends after 6 h, others of the free plan after 12 h.",
        .restricts = true,
-       .rule = "Paperspace prohibits tunnelling, SSH and ngrok in notebooks; a worker opens one outbound connection, and "
-               "whether that suits its terms is for you to read and confirm.",
+       .rule =
+           "Paperspace prohibits tunnelling, SSH and ngrok in notebooks; a worker opens one outbound connection, and "
+           "whether that suits its terms is for you to read and confirm.",
        .source = "https://www.paperspace.com/terms-of-service",
        .dated = "November 2026"},
       {.name = "studiolab",
@@ -61,13 +67,27 @@ std::vector<Platform> MakePlatforms() {
        .cpu_session = absl::Hours(12),
        .limits = "A session ends after 4 h with a GPU (8 h a day) and after 12 h without one.",
        .restricts = true,
-       .rule = "Studio Lab is meant for learning and experiments, one account a person; whether a worker suits its terms is "
-               "for you to read and confirm.",
+       .rule =
+           "Studio Lab is for learning and experiments, and AWS shuts out accounts whose activity seems to violate its "
+           "service terms; whether a worker suits them is for you to read and confirm.",
        .source = "https://studiolab.sagemaker.aws/faq",
+       .dated = "November 2026"},
+      {.name = "binder",
+       .title = "Binder",
+       .variables = {"BINDER_LAUNCH_HOST", "BINDER_REPO_URL"},
+       .gpu_session = absl::Hours(6),
+       .cpu_session = absl::Hours(6),
+       .idle_limit = absl::Minutes(10),
+       .limits = "A session ends after 6 h, or after 10 min without anyone at the page.",
+       .restricts = true,
+       .rule =
+           "mybinder.org is meant for short interactive sessions and gives one that computes about one CPU hour; at "
+           "another Binder its host decides.",
+       .source = "https://mybinder.readthedocs.io/en/latest/about/user-guidelines.html",
        .dated = "November 2026"},
       {.name = "jupyter",
        .title = "Jupyter",
-       .variables = {"JPY_PARENT_PID", "JPY_SESSION_NAME", "JUPYTERHUB_USER"},
+       .variables = {"JPY_PARENT_PID", "JPY_SESSION_NAME", "JUPYTERHUB_USER", "JUPYTERHUB_SERVICE_PREFIX"},
        .rule = "This notebook server belongs to somebody: ask whoever runs it whether a worker is welcome."},
       {.name = "machine", .title = "a machine of your own"},
   };
@@ -77,6 +97,13 @@ std::string ReadText(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();
   return text.str();
+}
+
+// "11 h 40 min"
+std::string InWords(absl::Duration time) {
+  const int64_t minutes = absl::ToInt64Minutes(time);
+  if (minutes < 60) return absl::StrCat(minutes, " min");
+  return absl::StrCat(minutes / 60, " h", minutes % 60 == 0 ? "" : absl::StrCat(" ", minutes % 60, " min"));
 }
 
 bool Exists(const std::string& path) {
@@ -126,9 +153,25 @@ absl::Duration SessionAge(const std::string& root) {
   return std::max(absl::ZeroDuration(), absl::Seconds(seconds - ticks / 100));
 }
 
+bool HasNvidiaDevice(const std::string& root) {
+  return Exists(root + "/dev/nvidiactl") || Exists(root + "/proc/driver/nvidia/version");
+}
+
 absl::Duration SessionLeft(const Platform& platform, bool has_gpu, absl::Duration age) {
   const absl::Duration limit = has_gpu ? platform.gpu_session : platform.cpu_session;
   return limit == kNone ? kNone : std::max(absl::ZeroDuration(), limit - age);
+}
+
+SessionEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age) {
+  const absl::Duration limit = has_gpu ? platform.gpu_session : platform.cpu_session;
+  if (limit == kNone) return {};
+  if (age >= limit) {
+    return {kNone, absl::StrCat("this session has outlived the ", InWords(limit), " that ", platform.title,
+                                " is known to give, so its end is not known; --ends-in says when it comes")};
+  }
+  return {limit - age, absl::StrCat("this session is expected to end in ", InWords(limit - age), ": ", platform.title,
+                                    " gives ", InWords(limit), has_gpu ? " with a GPU" : "", " and it is ",
+                                    InWords(age), " old; --ends-in says otherwise")};
 }
 
 }  // namespace potluck

@@ -25,7 +25,7 @@ struct Platform {
   absl::Duration gpu_session = absl::InfiniteDuration();
   absl::Duration cpu_session = absl::InfiniteDuration();
   absl::Duration idle_limit = absl::InfiniteDuration();  // Without anyone at the page.
-  std::string limits;         // One sentence about them, for people; empty: none are known.
+  std::string limits;                                    // One sentence about them, for people; empty: none are known.
   bool restricts = false;     // Its rule restricts workers: joining asks for --confirm-platform-rules.
   std::string rule;           // One sentence; empty: none is known.
   std::string source, dated;  // Of the rule and the limits: where and when they were read ("November 2026").
@@ -41,11 +41,23 @@ const Platform* FindPlatform(absl::string_view name);
 // The platform that this process runs on. `root` stands before every path, for tests.
 const Platform& ThisPlatform(const std::string& root = "");
 
-// How long ago this session began: the age of the first process of this machine or container. Zero where the system does
-// not say. A worker that starts again in a running session so knows what is left of it. `root` stands before /proc.
+// How long ago this session began: the age of the first process of this machine or container. Zero where the system
+// does not say. A worker that starts again in a running session so knows what is left of it. `root` stands before
+// /proc.
 absl::Duration SessionAge(const std::string& root = "");
+
+// A GPU of NVIDIA's is in this machine or container, usable or not: where that shortens sessions, it does so too.
+bool HasNvidiaDevice(const std::string& root = "");
 
 // What is left of a session that is `age` old, by the platform's known limit; InfiniteDuration: no limit is known.
 absl::Duration SessionLeft(const Platform& platform, bool has_gpu, absl::Duration age);
+
+// When a worker takes its session to end, and one sentence that says so.
+struct SessionEnd {
+  absl::Duration in = absl::InfiniteDuration();  // InfiniteDuration: no end is known.
+  std::string sentence;                          // Empty: there is nothing to say.
+};
+// A session that is older than the known limit has evidently got another one: its end is not known then.
+SessionEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age);
 
 }  // namespace potluck

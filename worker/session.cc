@@ -24,8 +24,6 @@ namespace {
 constexpr uint32_t kLeasesASlot = 2;
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(500);
 constexpr absl::Duration kLongestRetry = absl::Seconds(30);
-// How long before the known end of its session a worker begins to leave.
-constexpr absl::Duration kLeaveBefore = absl::Seconds(30);
 // An executor that died so often without a slice in between gives its leases back.
 constexpr int kDeathsUntilGivenBack = 3;
 constexpr absl::Duration kCpuSilenceLimit = absl::Hours(12);
@@ -286,7 +284,7 @@ void Session::KeepBusy() {
   if (!book_.leases().empty()) busy_at_ = MonotonicNow();
   if (book_.draining()) return;
   if (MonotonicNow() - busy_at_ > options_.exit_when_idle) StartDraining("there was no work for a while");
-  if (MonotonicNow() - started_ > options_.ends_in - kLeaveBefore) StartDraining("this session is about to end");
+  if (MonotonicNow() >= LeavesAt()) StartDraining("this session is about to end");
 }
 
 void Session::StartRun(Slot& slot) {
@@ -326,6 +324,10 @@ void Session::StartDraining(const std::string& why) {
   if (talk_ == Talk::kCalling && request_ && request_->slices.empty()) link_->Cancel();
 }
 
+absl::Time Session::LeavesAt() const {
+  return started_ + options_.ends_in - std::min(kLeaveBefore, options_.ends_in / 2);
+}
+
 void Session::Drain() {
   Post([this] {
     if (!was_joined_) return End(WorkerEnd::kDrained, "left before it joined");
@@ -344,7 +346,7 @@ absl::Time Session::NextDeadline() const {
   if (talk_ == Talk::kTalking) deadline = std::min(deadline, NextCall());
   for (const auto& slot : slots_) deadline = std::min(deadline, slot->usable_at_);
   if (!book_.draining()) {
-    deadline = std::min({deadline, started_ + options_.ends_in - kLeaveBefore, busy_at_ + options_.exit_when_idle});
+    deadline = std::min({deadline, LeavesAt(), busy_at_ + options_.exit_when_idle});
   } else if (is_lost_) {
     deadline = std::min(deadline, drain_deadline_);
   }

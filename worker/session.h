@@ -28,6 +28,10 @@ namespace potluck {
 inline constexpr absl::Duration kQuietInterval = absl::Milliseconds(50);
 // The same of a worker that drains: its calls are not held.
 inline constexpr absl::Duration kDrainingInterval = absl::Seconds(1);
+// How long before its session's known end a worker begins to leave, at most half of what it has: what a unit's result
+// that cannot be cut takes (20 s, and its way to the coordinator), where it is not known to the second when a host
+// ends.
+inline constexpr absl::Duration kLeaveBefore = absl::Minutes(1);
 // A draining worker gives up a coordinator that it cannot reach after this.
 inline constexpr absl::Duration kDrainPatience = absl::Seconds(20);
 
@@ -108,6 +112,8 @@ class Session : public TransferEvents {
   void OnCallFailed(const absl::Status& status);
   void ConnectionLost(const absl::Status& status);
   void StartDraining(const std::string& why);
+  // When a worker whose session's end is known begins to leave.
+  absl::Time LeavesAt() const;
   bool IsFinished() const;
   absl::Time NextDeadline() const;
 

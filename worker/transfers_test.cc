@@ -304,7 +304,7 @@ TEST_F(TransfersTest, ADiskThatIsFullIsSaidAndTriedAgainLater) {
   transfers_->Fetch(kLease, digest, false);
   const std::string event = events_.Next();
   setrlimit(RLIMIT_FSIZE, &before);
-  EXPECT_THAT(event, HasSubstr("cannot be written: File too large."));
+  EXPECT_THAT(event, HasSubstr("cannot be written: File too large; make room there"));
   transfers_->Fetch(kLease, digest, false);
   EXPECT_EQ(events_.Next(), "fetched for 1.1: a");
 }

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "proto/transport_settings.h"
 #include "worker/system_roots.h"
+#include "worker/unreachable.h"
 
 namespace potluck {
 namespace {
@@ -144,8 +145,12 @@ absl::Status Explain(const Connection& connection, const grpc::Status& status) {
         "something between here and there answers in its place"));
   }
   if (unavailable) {
-    return absl::UnavailableError(
-        absl::StrCat("the coordinator at ", connection.address, " cannot be reached: ", status.error_message()));
+    return absl::UnavailableError(absl::StrCat("the coordinator at ", connection.address,
+                                               " cannot be reached: ", UnreachableReason(status.error_message())));
+  }
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return absl::DeadlineExceededError(absl::StrCat("the coordinator at ", connection.address, " does not answer: ",
+                                                    UnreachableReason(kNoAnswer)));
   }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }

@@ -1,6 +1,7 @@
 # The worker's (and every client's) way to a coordinator.
 
-add_library(potluck_transport STATIC system_roots.cc system_roots.h transport.cc transport.h)
+add_library(potluck_transport STATIC system_roots.cc system_roots.h transport.cc transport.h
+  unreachable.cc unreachable.h)
 target_include_directories(potluck_transport PUBLIC ${PROJECT_SOURCE_DIR})
 target_link_libraries(potluck_transport PUBLIC
   potluck_base potluck_wire gRPC::grpc++ absl::status absl::statusor absl::strings)

@@ -23,7 +23,9 @@ struct WorkerOptions {
   std::string dispatch = "auto";
   bool when_idle = false;  // Lowest priority: yields to everything else on this machine.
   bool metered = false;
-  absl::Duration ends_in = absl::InfiniteDuration();         // When this session is known to end.
+  // When this session is known to end; InfiniteDuration: by what is known of the platform, if platform_limits is true.
+  absl::Duration ends_in = absl::InfiniteDuration();
+  bool platform_limits = true;
   absl::Duration exit_when_idle = absl::InfiniteDuration();  // Leaves after so long without work.
   std::string cache;                         // The folder for blobs; empty: in this user's cache directory.
   uint64_t cache_bytes = uint64_t{4} << 30;  // What is kept of them.

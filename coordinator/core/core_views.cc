@@ -32,6 +32,8 @@ std::vector<WorkerView> Core::Workers(Instant now) const {
     view.token_name = session.joined.token_name;
     view.version = session.joined.version;
     view.platform = session.joined.platform;
+    view.place = session.joined.place;
+    if (session.joined.ends_at != absl::InfiniteFuture()) view.leaves_in = session.joined.ends_at - now.monotonic;
     view.devices = session.joined.devices;
     view.seconds_since_heard = absl::ToDoubleSeconds(now.monotonic - session.heard);
     view.leases = scheduler_.LeaseCount(id);

@@ -36,7 +36,7 @@ struct JoinRequest {
   bool metered = false;
   std::string place;  // What kind of platform it runs on: "colab" ... "machine"; empty: not said.
   absl::Duration session_age = absl::ZeroDuration();  // Since that platform's session began; zero: not known.
-  bool lacks_gpu = false;  // A GPU was looked for and none can be used.
+  bool lacks_gpu = false;                             // A GPU was looked for and none can be used.
 };
 
 enum class JobState { kRunning, kPaused, kDone, kCancelled, kFailed };
@@ -82,6 +82,8 @@ struct JobView {
 struct WorkerView {
   SessionId session{};
   std::string name, installation, token_name, version, platform;
+  std::string place;                                    // JoinRequest's.
+  absl::Duration leaves_in = absl::InfiniteDuration();  // As its session ends; InfiniteDuration: not known.
   std::vector<DeviceInfo> devices;
   double seconds_since_heard = 0;
   size_t leases = 0;

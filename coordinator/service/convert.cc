@@ -1,5 +1,7 @@
 #include "coordinator/service/convert.h"
 
+#include <algorithm>
+
 #include "proto/exchange_codec.h"
 
 namespace potluck {
@@ -95,6 +97,9 @@ v1::WorkerStatus ToWire(const WorkerView& view) {
   out.set_connected(view.connected);
   out.set_quarantined(view.quarantined);
   *out.mutable_link() = ToWire(view.link);
+  out.set_place(view.place);
+  if (view.leaves_in != absl::InfiniteDuration())
+    out.set_seconds_left(std::max(0.0, absl::ToDoubleSeconds(view.leaves_in)));
   return out;
 }
 

@@ -20,7 +20,8 @@ namespace potluck::cuda {
   X(cuInit)                                                                                                        \
   X(cuGetErrorString)                                                                                              \
   X(cuDeviceGetCount)                                                                                              \
-  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceTotalMem) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)        \
+  X(cuDeviceGet)                                                                                                   \
+  X(cuDeviceGetName) X(cuDeviceGetUuid_v2) X(cuDeviceTotalMem) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) \
       X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) \
           X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoH)       \
               X(cuMemsetD32Async) X(cuLaunchKernel) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)    \

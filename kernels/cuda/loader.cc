@@ -15,8 +15,10 @@ Result<std::shared_ptr<const Plugin>> Plugin::Load(const std::string& path) {
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* const reason = dlerror();
-    return Status::Error("The GPU plug-in " + path + " cannot be loaded: " + (reason ? reason : "unknown reason") +
-                         ".");
+    return Status::Error(
+        "The GPU plug-in " + path + " cannot be loaded (" + (reason ? reason : "unknown reason") +
+        "): take it from this program's release, or build it here by `potluck doctor --build-plugin`; " +
+        "the CPU is used instead.");
   }
   using EntryPoint = const PotluckCudaPlugin* (*)();
   const auto entry = reinterpret_cast<EntryPoint>(dlsym(library, POTLUCK_CUDA_PLUGIN_SYMBOL));
@@ -31,7 +33,7 @@ Result<std::shared_ptr<const Plugin>> Plugin::Load(const std::string& path) {
     dlclose(library);
     return Status::Error("The GPU plug-in " + path + " has interface version " + std::to_string(found) +
                          "; this program needs " + std::to_string(POTLUCK_CUDA_ABI_VERSION) +
-                         ": take both from the same release.");
+                         ": take both from the same release; the CPU is used instead.");
   }
   return std::shared_ptr<const Plugin>(new Plugin(library, api));
 }

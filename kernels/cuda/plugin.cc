@@ -49,6 +49,18 @@ Status CheckIndex(int index) {
                        ".");
 }
 
+// As nvidia-smi writes it.
+void WriteUuid(const CUuuid& uuid, char (&out)[48]) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text = "GPU-";
+  for (size_t i = 0; i < sizeof uuid.bytes; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    const auto byte = static_cast<unsigned char>(uuid.bytes[i]);
+    text += {kDigits[byte >> 4], kDigits[byte & 15]};
+  }
+  text.copy(out, sizeof out - 1);  // All is 0 after it.
+}
+
 Status Describe(int index, PotluckCudaDevice& out) {
   if (Status status = CheckIndex(index); !status.ok()) return status;
   const Driver& driver = **Driver::Get();
@@ -57,6 +69,9 @@ Status Describe(int index, PotluckCudaDevice& out) {
   size_t memory = 0;
   POTLUCK_CUDA_TRY(driver, cuDeviceGet, &device, index);
   POTLUCK_CUDA_TRY(driver, cuDeviceGetName, out.name, static_cast<int>(sizeof(out.name)), device);
+  CUuuid uuid{};
+  POTLUCK_CUDA_TRY(driver, cuDeviceGetUuid_v2, &uuid, device);
+  WriteUuid(uuid, out.uuid);
   POTLUCK_CUDA_TRY(driver, cuDeviceTotalMem, &memory, device);
   out.memory_bytes = memory;
   POTLUCK_CUDA_TRY(driver, cuDeviceGetAttribute, &out.compute_major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,

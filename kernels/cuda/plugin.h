@@ -18,11 +18,12 @@
 extern "C" {
 #endif
 
-#define POTLUCK_CUDA_ABI_VERSION 1u
+#define POTLUCK_CUDA_ABI_VERSION 2u
 #define POTLUCK_CUDA_PLUGIN_SYMBOL "potluck_cuda_plugin"
 
 typedef struct PotluckCudaDevice {
   char name[256];
+  char uuid[48]; /* "GPU-8c4a1d4e-...", as nvidia-smi shows it: the same for every process, a MIG instance's own. */
   uint64_t memory_bytes;
   int32_t compute_major;
   int32_t compute_minor;

@@ -46,7 +46,7 @@ std::vector<Case> Commands() {
        {"--state", "--listen", "--public", "--trust-proxy-ca", "--lease", "--retain", "--log-format", "--log-level"}},
       {{"join"},
        {"--name", "--threads", "--device", "--dispatch", "--when-idle", "--metered", "--ends-in", "--exit-when-idle",
-        "--installation", "--slice-seconds"}},
+        "--single", "--confirm-platform-rules", "--installation", "--slice-seconds"}},
       {{"train"}, {"--data",        "--out",         "--local-workers",   "--threads",
                    "--dispatch",    "--coordinator", "--verbose",         "--epochs",
                    "--batch",       "--seed",        "--precision",       "--optimizer",

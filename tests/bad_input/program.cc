@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 
 #include <nlohmann/json.hpp>
 
@@ -70,6 +72,26 @@ void ReadPipe(int& pipe, std::string& text) {
   }
 }
 
+// While it lives, whatever this process starts cannot write a byte into a file: writing fails as on a full disk, but
+// for the error's name.
+class FullDisk {
+ public:
+  FullDisk() : signal_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &limit_);
+    rlimit none = limit_;
+    none.rlim_cur = 0;
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &limit_);
+    signal(SIGXFSZ, signal_);
+  }
+
+ private:
+  void (*const signal_)(int);
+  rlimit limit_{};
+};
+
 }  // namespace
 
 TemporaryDirectory::TemporaryDirectory() {
@@ -115,14 +137,21 @@ Program::Program(const std::vector<std::string>& arguments, const ProgramOptions
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, options.output.c_str(), O_WRONLY, 0);
   }
   posix_spawn_file_actions_adddup2(&actions, err[1], STDERR_FILENO);
-  const int error =
-      posix_spawn(&pid_, POTLUCK_PROGRAM, &actions, nullptr, Pointers(words).data(), Pointers(environment).data());
-  EXPECT_EQ(error, 0) << "cannot start " << POTLUCK_PROGRAM;
+  const std::string program = options.program.empty() ? POTLUCK_PROGRAM : options.program;
+  int error = 0;
+  {
+    const std::unique_ptr<FullDisk> full_disk = options.full_disk ? std::make_unique<FullDisk>() : nullptr;
+    error =
+        posix_spawn(&pid_, program.c_str(), &actions, nullptr, Pointers(words).data(), Pointers(environment).data());
+  }
+  EXPECT_EQ(error, 0) << "cannot start " << program;
   posix_spawn_file_actions_destroy(&actions);
   for (const int file : {input, out[1], err[1]}) close(file);
   out_pipe_ = out[0];
   err_pipe_ = err[0];
 }
+
+std::string Program::Path() { return POTLUCK_PROGRAM; }
 
 Program::~Program() {
   if (pid_ >= 0) Wait(absl::ZeroDuration());

@@ -35,9 +35,11 @@ void WriteWholeFile(const std::string& path, const std::string& bytes);
 std::map<std::string, std::string> ReadDirectory(const std::string& path);
 
 struct ProgramOptions {
+  std::string program = "";                             // Another one than the binary that was built; empty: that.
   std::string input = "";                               // What standard input holds.
   std::map<std::string, std::string> environment = {};  // Besides what every program gets.
   std::string output = "";                              // A file to be standard output; empty: it is kept.
+  bool full_disk = false;                               // It cannot write into files, as on a disk without space.
 };
 
 // What a program that has ended left.
@@ -54,6 +56,9 @@ class Program {
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
+
+  // Where it was built; plug-ins lie beside it.
+  static std::string Path();
 
   // Waits until standard error (or standard output) holds `text`; false if the program ended first or time ran out.
   bool WaitForError(const std::string& text, absl::Duration limit = absl::Seconds(30));
