@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "proto/transport_settings.h"
+#include "worker/system_roots.h"
 #include "worker/unreachable.h"
 
 namespace potluck {
@@ -67,9 +68,16 @@ class PinVerifier : public grpc::experimental::ExternalCertificateVerifier {
   const std::shared_ptr<KeyCheck> check_;
 };
 
-std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const std::string& address, const std::string& pin,
-                                                          const std::shared_ptr<KeyCheck>& check) {
-  if (pin.empty()) return grpc::SslCredentials(grpc::SslCredentialsOptions());
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const std::string& address,
+                                                                          const std::string& pin,
+                                                                          const std::shared_ptr<KeyCheck>& check) {
+  if (pin.empty()) {
+    absl::StatusOr<std::string> roots = LoadRoots(SystemRootsPlaces());
+    if (!roots.ok()) return roots.status();
+    grpc::SslCredentialsOptions options;
+    options.pem_root_certs = *std::move(roots);
+    return grpc::SslCredentials(options);
+  }
   grpc::experimental::TlsChannelCredentialsOptions options;
   // No authority vouches for the certificate and no name is in it: the pin stands for both.
   options.set_verify_server_certs(false);
@@ -79,6 +87,15 @@ std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const std::string& add
   options.set_certificate_verifier(
       grpc::experimental::ExternalCertificateVerifier::Create<PinVerifier>(address, pin, check));
   return grpc::experimental::TlsCredentials(options);
+}
+
+// What gRPC and OpenSSL say of a certificate that they do not take; gRPC hands it on as text only.
+bool IsAboutTheCertificate(absl::string_view message) {
+  for (const char* words :
+       {"certificate verify failed", "CERTIFICATE_VERIFY_FAILED", "Peer name", "Hostname Verification"}) {
+    if (absl::StrContains(message, words)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -121,9 +138,11 @@ absl::StatusOr<Connection> Connect(const JoinString& join, const ConnectOptions&
   // gRPC honours grpc_proxy, https_proxy and http_proxy, which have no way to this machine.
   if (IsLoopback(connection.address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   auto check = std::make_shared<KeyCheck>();
+  const auto credentials = MakeCredentials(connection.address, join.pin, check);
+  if (!credentials.ok()) return credentials.status();
+  connection.is_pinned = !join.pin.empty();
   connection.key_check = check;
-  connection.channel = grpc::CreateCustomChannel(absl::StrCat("dns:///", connection.address),
-                                                 MakeCredentials(connection.address, join.pin, check), arguments);
+  connection.channel = grpc::CreateCustomChannel(absl::StrCat("dns:///", connection.address), *credentials, arguments);
   return connection;
 }
 
@@ -136,6 +155,12 @@ absl::Status Explain(const Connection& connection, const grpc::Status& status) {
   const bool unavailable = status.error_code() == grpc::StatusCode::UNAVAILABLE;
   if (unavailable || status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     if (absl::Status key = connection.key_check->last(); !key.ok()) return key;
+  }
+  if (unavailable && !connection.is_pinned && IsAboutTheCertificate(status.error_message())) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "the certificate of ", connection.address, " is not one that this system's authorities vouch for under that ",
+        "name: its terminator needs another (a private authority is named by the environment's SSL_CERT_FILE), or ",
+        "something between here and there answers in its place"));
   }
   if (unavailable) {
     return absl::UnavailableError(absl::StrCat("the coordinator at ", connection.address,
