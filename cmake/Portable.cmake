@@ -44,3 +44,6 @@ endfunction()
 potluck_portable(potluck EXECUTABLE)
 potluck_portable(potluck_cuda MODULE)
 potluck_portable(potluck_onednn MODULE "\$ORIGIN")
+if(TARGET potluck_onednn)
+  add_dependencies(portable potluck_onednn)  # Puts oneDNN's library into the build's folder.
+endif()

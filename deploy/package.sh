@@ -6,7 +6,7 @@
 #   deploy/package.sh --out DIR    there instead of dist/
 #
 # Prints the wheel's path; messages go to standard error. It runs on x86-64 with glibc 2.36 at most, so on Debian 12
-# (deploy/setup.sh installs what it needs), and what it makes runs wherever glibc is 2.35 or later. Same sources, same
+# (deploy/setup.sh, which it runs first, installs what is missing), and what it makes runs wherever glibc is 2.35 or later. Same sources, same
 # compiler: the same bytes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -36,6 +36,7 @@ trap 'rm -rf "$stage"' EXIT
 readonly bin="$stage/wheel/potluck/bin"
 
 build_programs() {
+  deploy/setup.sh
   cmake --preset release >&2
   cmake --build --preset release --target portable >&2
 }

@@ -9,13 +9,16 @@ copy_root debian-12
 user=root folder=/ entry=()
 declare -a environment=()
 
-copy() {  # FROM TO, of folders their contents, as COPY does.
-  mkdir -p "$root$(dirname "$2")"
-  if [[ -d "$repository/$1" ]]; then
-    mkdir -p "$root$2"
-    cp -R "$repository/$1/." "$root$2"
+copy() {  # FROM TO, of folders their contents, as COPY does. FROM may be a pattern, TO/ is a folder.
+  local -a files
+  mapfile -t files < <(compgen -G "$repository/$1")
+  ((${#files[@]} > 0)) || fail "there is nothing at $1, which deploy/Dockerfile copies"
+  mkdir -p "$root$(dirname "$2/x")"
+  if [[ -d "${files[0]}" ]]; then
+    cp -R "${files[0]}/." "$root$2"
   else
-    cp "$repository/$1" "$root$2"
+    [[ "$2" == */ ]] || rmdir "$root$2"
+    cp "${files[@]}" "$root$2"
   fi
 }
 
@@ -46,4 +49,5 @@ expect_json solutions 14200 "$result"
 run data synth digits --samples 10 --test 10 >/dev/null
 [[ -f "$root/var/lib/potluck/digits/train-images-idx3-ubyte" ]] || fail "it wrote nothing into its volume"
 [[ "$(stat -c %a "$root/var/lib/potluck")" == 700 ]] || fail "others can read the state"
+compgen -G "$root/opt/potluck/bin/potluck-*.whl" >/dev/null || fail "a coordinator in it has no bundle for notebooks"
 printf 'the image counts\n'
