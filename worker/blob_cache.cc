@@ -30,9 +30,8 @@ constexpr absl::Duration kJustUsed = absl::Seconds(10);
 
 absl::Status FileError(const std::string& path, const char* what, int error) {
   const bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  const std::string sentence =
-      absl::StrCat("The blob's file ", path, " cannot be ", what, ": ", std::strerror(error),
-                   is_full ? "; make room there, or choose another folder by --cache." : ".");
+  const std::string sentence = absl::StrCat("The blob's file ", path, " cannot be ", what, ": ", std::strerror(error),
+                                            is_full ? "; make room there, or choose another folder by --cache." : ".");
   return is_full ? absl::ResourceExhaustedError(sentence) : absl::InternalError(sentence);
 }
 

@@ -167,8 +167,8 @@ absl::Status Explain(const Connection& connection, const grpc::Status& status) {
                                                " cannot be reached: ", UnreachableReason(status.error_message())));
   }
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-    return absl::DeadlineExceededError(absl::StrCat("the coordinator at ", connection.address, " does not answer: ",
-                                                    UnreachableReason(kNoAnswer)));
+    return absl::DeadlineExceededError(
+        absl::StrCat("the coordinator at ", connection.address, " does not answer: ", UnreachableReason(kNoAnswer)));
   }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
