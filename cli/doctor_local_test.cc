@@ -59,7 +59,8 @@ TEST(DoctorLocalTest, ThePlatformSaysWhatIsLeftOfItsSession) {
   const CheckRow early = CheckPlatform(colab, true, absl::Hours(2));
   ExpectRow(early, CheckStatus::kOk, {"Google Colab", "12 h", "10 h 00 min of this session are left"});
   EXPECT_EQ(early.data["session_left_seconds"], 36000);
-  ExpectRow(CheckPlatform(colab, true, absl::Hours(11.75)), CheckStatus::kWarn, {"15 min 00 s"}, "new session");
+  ExpectRow(CheckPlatform(colab, true, absl::Hours(11.75)), CheckStatus::kWarn, {"; 15 min of this session are left"},
+            "new session");
   const CheckRow machine = CheckPlatform(*FindPlatform("machine"), false, absl::Hours(1000));
   ExpectRow(machine, CheckStatus::kOk, {"a machine of your own"});
   EXPECT_FALSE(machine.data.contains("session_left_seconds"));

@@ -82,12 +82,14 @@ absl::StatusOr<TlsPeer> Describe(SSL* tls) {
   return peer;
 }
 
+absl::Status HungUp() { return absl::UnavailableError("it hangs up in the TLS handshake"); }
+
 // Looks at the first bytes of an answer without taking them: Ok if they may be TLS.
 absl::Status PeekAtAnswer(int fd, absl::Time deadline, std::optional<HttpAnswer>* http_answer) {
   if (!Wait(fd, POLLIN, deadline)) return absl::DeadlineExceededError("nothing answers the TLS handshake");
   char bytes[2048];
   const ssize_t got = recv(fd, bytes, sizeof bytes, MSG_PEEK);
-  if (got == 0 || (got < 0 && errno == ECONNRESET)) return absl::UnavailableError("it hangs up in the TLS handshake");
+  if (got == 0 || (got < 0 && errno == ECONNRESET)) return HungUp();
   if (got < 0 || bytes[0] == 0x16 || bytes[0] == 0x15) return absl::OkStatus();  // A handshake, or an alert.
   if (http_answer != nullptr) *http_answer = ParseHttpAnswer({bytes, static_cast<size_t>(got)});
   return absl::FailedPreconditionError("what answers does not speak TLS");
@@ -96,7 +98,7 @@ absl::Status PeekAtAnswer(int fd, absl::Time deadline, std::optional<HttpAnswer>
 absl::Status Failure() {
   const unsigned long error = ERR_peek_last_error();
   const char* words = ERR_reason_error_string(error);
-  if (words == nullptr) return absl::UnavailableError("it hangs up in the TLS handshake");
+  if (words == nullptr) return HungUp();
   return absl::AbortedError(absl::StrCat("the TLS handshake fails: ", words));
 }
 
@@ -109,7 +111,10 @@ class TlsClient {
     client.context_.reset(SSL_CTX_new(TLS_client_method()));
     if (client.context_ != nullptr) client.tls_.reset(SSL_new(client.context_.get()));
     SSL* const tls = client.tls_.get();
-    if (tls == nullptr || SSL_set_fd(tls, socket.fd()) != 1) return absl::InternalError("OpenSSL has no memory");
+    if (tls == nullptr) return absl::InternalError("OpenSSL has no memory");
+    // It sends, but is given nothing to read before the first bytes were looked at.
+    SSL_set0_wbio(tls, BIO_new_socket(socket.fd(), BIO_NOCLOSE));
+    SSL_set0_rbio(tls, BIO_new(BIO_s_mem()));
     LoadRoots(client.context_.get());
     SSL_set_min_proto_version(tls, TLS1_2_VERSION);  // What is older than ours shall still be named.
     const std::string alpn = absl::StrCat(std::string(1, static_cast<char>(protocol.size())), protocol);
@@ -129,7 +134,9 @@ class TlsClient {
     bool has_answered = false;
     const auto before_reading = [&]() -> absl::Status {
       if (std::exchange(has_answered, true)) return absl::OkStatus();
-      return PeekAtAnswer(fd_, deadline, http_answer);
+      if (absl::Status status = PeekAtAnswer(fd_, deadline, http_answer); !status.ok()) return status;
+      SSL_set0_rbio(tls_.get(), BIO_new_socket(fd_, BIO_NOCLOSE));
+      return absl::OkStatus();
     };
     return Repeat([this] { return SSL_connect(tls_.get()); }, deadline, before_reading);
   }
@@ -162,6 +169,7 @@ class TlsClient {
       const int result = step();
       if (result > 0) return absl::OkStatus();
       const int reason = SSL_get_error(tls_.get(), result);
+      if (reason == SSL_ERROR_SYSCALL) return HungUp();
       if (reason != SSL_ERROR_WANT_READ && reason != SSL_ERROR_WANT_WRITE) return Failure();
       if (reason == SSL_ERROR_WANT_READ) {
         if (absl::Status status = before_reading(); !status.ok()) return status;

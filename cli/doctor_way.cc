@@ -158,10 +158,13 @@ CheckRow Way::Connect() {
 }
 
 CheckRow Way::Handshake() {
-  absl::StatusOr<Socket> socket = Open();
-  if (!socket.ok()) return NoTls(socket.status(), std::nullopt);
   std::optional<HttpAnswer> answer;
-  const absl::StatusOr<TlsPeer> peer = TlsHandshake(*socket, where_.host, "h2", options_.step_limit, &answer);
+  // Hung up before anything else is asked there: some servers serve one at a time.
+  const absl::StatusOr<TlsPeer> peer = [&]() -> absl::StatusOr<TlsPeer> {
+    const absl::StatusOr<Socket> socket = Open();
+    if (!socket.ok()) return socket.status();
+    return TlsHandshake(*socket, where_.host, "h2", options_.step_limit, &answer);
+  }();
   return peer.ok() ? JudgePeer(*peer) : NoTls(peer.status(), std::move(answer));
 }
 
