@@ -1,5 +1,6 @@
-// For portable builds (cmake/Portable.cmake): std::random_device of a static libstdc++ calls arc4random, which glibc has
-// since 2.36 only. Thread-safe, like the original; where the kernel has no randomness to give the process ends, as there.
+// For portable builds (cmake/Portable.cmake): std::random_device of a static libstdc++ calls arc4random, which glibc
+// has since 2.36 only. Thread-safe, like the original; where the kernel has no randomness to give the process ends, as
+// there.
 #include <sys/random.h>
 
 #include <cerrno>

@@ -216,15 +216,18 @@ double ShareOf(const AvailabilityLane& lane, const Availability& availability) {
 }
 
 void Count(AvailabilityLane& lane) {
-  std::vector<absl::Duration> seen_whole;
+  std::vector<absl::Duration> seen_whole, hosted;
   for (const PlatformSession& session : lane.sessions) {
     lane.with_gpu += session.gpu == v1::SessionStatus::HAS;
     lane.refused += session.gpu == v1::SessionStatus::REFUSED;
     lane.total += session.length();
     lane.open += session.is_open();
     if (!session.is_open()) ++lane.ends[session.end];
-    if (!session.is_open() && !session.is_cut()) seen_whole.push_back(session.length());
+    if (session.is_open() || session.is_cut()) continue;
+    seen_whole.push_back(session.length());
+    if (session.is_hosted) hosted.push_back(session.length());
   }
+  lane.hosted_lengths = SpreadOf(std::move(hosted));
   lane.lengths = SpreadOf(std::move(seen_whole));
 }
 
@@ -257,6 +260,7 @@ Availability FindAvailability(const Presence& presence, absl::Time since, LaneOf
     lane.gap_lengths = SpreadOf(gaps);
     lane.refusals = SpreadOf(refusals);
     lane.share = ShareOf(lane, availability);
+    availability.all.is_refused_now = availability.all.is_refused_now || lane.is_refused_now;
     all_gaps.insert(all_gaps.end(), gaps.begin(), gaps.end());
     all_refusals.insert(all_refusals.end(), refusals.begin(), refusals.end());
     availability.lanes.push_back(std::move(lane));

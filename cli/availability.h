@@ -68,7 +68,8 @@ struct AvailabilityLane {
   std::string name, place;                // The place: "colab", or several with commas.
   std::vector<PlatformSession> sessions;  // Ascending by when they were joined.
   size_t with_gpu = 0, refused = 0;       // The others did not look for one.
-  Spread lengths;                         // Of those whose end was seen.
+  Spread lengths;                         // Of those whose end was seen, ...
+  Spread hosted_lengths;                  // ... and of those of them that a platform limits.
   absl::Duration total;                   // Of all, so far.
   std::vector<TimeRange> gaps;            // As they lie in time, the coordinator's own absence included ...
   Spread gap_lengths;                     // ... and without it.

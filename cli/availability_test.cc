@@ -97,8 +97,8 @@ TEST_F(AvailabilityTest, ThePapersOwnSequence) {
   EXPECT_NEAR(absl::ToDoubleHours(lane.refusals.most), 5, 1e-6);
   EXPECT_FALSE(lane.is_refused_now);
   EXPECT_EQ(lane.gap_lengths.count, 3u);
-  EXPECT_THAT(AvailabilityText(found), HasSubstr("longest session                   12 h  12 h\n"));
-  EXPECT_THAT(AvailabilityText(found), HasSubstr("longest without a GPU              5 h   5 h\n"));
+  EXPECT_THAT(AvailabilityText(found), HasSubstr("longest session                   12 h          12 h\n"));
+  EXPECT_THAT(AvailabilityText(found), HasSubstr("longest without a GPU              5 h           5 h\n"));
   EXPECT_THAT(AvailabilitySvg(found), HasSubstr("The paper, 2018"));
 }
 
@@ -202,6 +202,7 @@ TEST_F(AvailabilityTest, ANotebookThatLosesItsDiskIsFollowedByNameOrToken) {
     EXPECT_EQ(Text(found.lanes[0].gap_lengths), "2: 8 8 8 of 16");
   }
   EXPECT_EQ(Find(LaneOf::kToken).lanes[0].name, "ada's notebook");
+  EXPECT_THAT(AvailabilityText(Find(LaneOf::kPlace)), HasSubstr("\nplace  sessions  GPU "));
 }
 
 TEST_F(AvailabilityTest, WhatEndedBeforeIsLeftOutAndWhatReachesInIsTakenWhole) {

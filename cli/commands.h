@@ -33,6 +33,7 @@ int RunBenchPaper(const Args& args);
 int RunBackup(const Args& args);
 int RunData(const Args& args);
 int RunDataFetch(const Args& args);
+int RunDoctor(const Args& args);
 int RunEvaluate(const Args& args);
 int RunExecutor(const Args& args);
 int RunJobs(const Args& args);

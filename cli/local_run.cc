@@ -128,6 +128,7 @@ absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& f
   CoordinatorOptions options;
   options.shared_folder = run->shared_.path();
   options.state_directory = state_directory;
+  options.core.save_interval = absl::Seconds(flags.save_seconds);
   if (flags.verbose) options.log = [&display](const std::string& sentence) { display.Say(sentence); };
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
   if (!coordinator.ok()) return coordinator.status();

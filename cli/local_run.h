@@ -25,6 +25,7 @@ struct LocalRunFlags {
   std::string coordinator;
   double slice_seconds = 0.5;  // They are near, and idle ones can take over what has not begun.
   bool verbose = false;
+  double save_seconds = 30;  // Between two states of a training; its command declares the flag.
 
   void Declare(Arguments& arguments);
   // Without --coordinator, the environment's POTLUCK_COORDINATOR serves, unless --local-workers is given. Call it once

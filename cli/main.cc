@@ -34,8 +34,8 @@ void SilenceGrpc() {
   if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
 }
 
-// What a script or a notebook started (deploy/python) leaves with it, whatever ended that: a notebook's kernel is killed
-// when it is restarted, and nobody would know of what it left running. False: the owner has gone already.
+// What a script or a notebook started (deploy/python) leaves with it, whatever ended that: a notebook's kernel is
+// killed when it is restarted, and nobody would know of what it left running. False: the owner has gone already.
 bool LeaveWithOwner() {
   constexpr char kOwnerVariable[] = "POTLUCK_OWNER";
   const char* variable = std::getenv(kOwnerVariable);
@@ -66,6 +66,7 @@ int Main(int argc, char** argv) {
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
       {"notebook", "write a notebook's cell that joins", RunNotebook},
+      {"doctor", "look at this machine and the way to a coordinator, and say what to do", RunDoctor},
       {"train", "train a convolutional network", RunTrain},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},
       {"workers", "list, drain or pardon workers", RunWorkers},

@@ -29,9 +29,9 @@ struct Style {
   const char* name;
 };
 constexpr std::array<Style, 5> kStyles = {{{"#0072B2", kBar, "with a GPU"},
-                                           {"#E69F00", kBar * 0.55, "CPU by choice"},
+                                           {"#E69F00", kBar * 0.7, "CPU by choice"},
                                            {"url(#refused)", kBar, "GPU refused"},
-                                           {"#767676", 3, "session goes on, worker not here"},
+                                           {"#767676", 3, "session goes on, worker not seen"},
                                            {"url(#away)", kLane, ""}}};
 
 std::string Escaped(const std::string& text) {
@@ -96,7 +96,7 @@ class Drawing {
  private:
   static std::string Patterns() {
     return "<defs><pattern id=\"refused\" width=\"7\" height=\"7\" patternUnits=\"userSpaceOnUse\" "
-           "patternTransform=\"rotate(45)\"><rect width=\"7\" height=\"7\" fill=\"#D55E00\" fill-opacity=\"0.25\"/>"
+           "patternTransform=\"rotate(45)\"><rect width=\"7\" height=\"7\" fill=\"#F6D5BD\"/>"
            "<rect width=\"3\" height=\"7\" fill=\"#D55E00\"/></pattern>\n"
            "<pattern id=\"away\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" "
            "patternTransform=\"rotate(-45)\"><rect width=\"6\" height=\"6\" fill=\"#767676\" fill-opacity=\"0.08\"/>"
@@ -127,19 +127,20 @@ class Drawing {
     return svg;
   }
 
-  // A bar is never too thin to be seen.
+  // A bar in a lane is never too thin to be seen.
   std::string Bar(const TimelineBar& bar, double top, double height) const {
     if (bar.to < timeline_.from || bar.from > timeline_.to) return "";
     const double left = X(bar.from);
-    const double width = std::max(X(bar.to) - left, 1.5);
+    const double width = std::max(X(bar.to) - left, bar.kind == TimelineBar::kUnknown ? 0 : 1.5);
     std::string svg = absl::StrFormat(
         "<rect x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\" fill=\"%s\"><title>%s</title></rect>\n", left, top,
         width, height, kStyles[bar.kind].fill, Escaped(bar.tooltip));
-    if (bar.label.empty() || width < kLetter * static_cast<double>(bar.label.size()) + 8) return svg;
-    if (bar.kind == TimelineBar::kGpu) {
-      absl::StrAppend(&svg, TextAt(left + width / 2, top + height / 2 + 4, "middle", bar.label, 12, "", "#ffffff"));
-    } else {  // Beside a pattern nothing can be read: on a plate of its own.
-      const double plate = kLetter * static_cast<double>(bar.label.size()) + 6;
+    const double plate = kLetter * static_cast<double>(bar.label.size()) + 6;
+    if (bar.label.empty() || width < plate + 6) return svg;
+    if (bar.kind == TimelineBar::kGpu || bar.kind == TimelineBar::kCpu) {
+      absl::StrAppend(&svg, TextAt(left + width / 2, top + height / 2 + 4, "middle", bar.label, 12, "",
+                                   bar.kind == TimelineBar::kGpu ? "#ffffff" : "#1a1a1a"));
+    } else {  // On a pattern nothing can be read: on a plate of its own.
       absl::StrAppend(&svg,
                       absl::StrFormat("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"14\" rx=\"3\" "
                                       "fill=\"#ffffff\"/>\n",

@@ -10,7 +10,7 @@ chmod 755 "$folder/bin/potluck"
 ln -sf "$folder/bin/potluck" /usr/local/bin/potluck
 
 # A number that is not likely to be a person's, the same in every image: volumes belong to it.
-groupadd --system --gid 10042 potluck
-useradd --system --uid 10042 --gid potluck --home-dir /var/lib/potluck --shell /usr/sbin/nologin potluck
+groupadd --gid 10042 potluck
+useradd --no-create-home --uid 10042 --gid potluck --home-dir /var/lib/potluck --shell /usr/sbin/nologin potluck
 install -d -m 700 -o potluck -g potluck /var/lib/potluck
 potluck --version

@@ -69,15 +69,13 @@ stage_kernels() {
 
 # What is inside is distributed with it, so its licences are too: component and a file of the package it came from.
 components() {
-  local gcc
-  gcc() { "${CXX:-g++}" -print-file-name="$1"; }
   cat <<END
 abseil /usr/include/absl/base/config.h
 boost /usr/include/boost/asio.hpp
 c-ares /usr/include/ares.h
 cli11 /usr/include/CLI/CLI.hpp
 fmt /usr/include/fmt/format.h
-gcc-runtime $(gcc libstdc++.a)
+gcc-runtime $("${CXX:-g++}" -print-file-name=libstdc++.a)
 grpc /usr/include/grpcpp/grpcpp.h
 nlohmann-json /usr/include/nlohmann/json.hpp
 openssl /usr/include/openssl/ssl.h

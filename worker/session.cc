@@ -4,11 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/clock.h"
+#include "base/file_system.h"
 #include "base/sha256.h"
 #include "proto/exchange_codec.h"
 #include "worker/installation.h"
@@ -206,7 +210,7 @@ void Session::OpenFolders() {
   cache_ = options_.cache.empty() ? CacheDirectory() : options_.cache;
   // Without a home, as service accounts are: what is kept lasts as long as that folder does.
   if (cache_.empty()) cache_ = absl::StrCat("/tmp/potluck-", getuid());
-  absl::StatusOr<Scratch> scratch = Scratch::Create(absl::StrCat(cache_, "/scratch"));
+  absl::StatusOr<Scratch> scratch = MakeScratch();
   if (scratch.ok()) {
     scratch_ = *std::move(scratch);
   } else {
@@ -215,6 +219,23 @@ void Session::OpenFolders() {
   if (options_.shared.empty()) return;
   absl::StatusOr<Scratch> shared = Scratch::Create(options_.shared);
   if (shared.ok()) shared_scratch_ = *std::move(shared);
+}
+
+// What changes with every round does not belong on a mounted Drive or bucket: that is slow, and a process that was
+// killed leaves behind what nobody can tell from what is in use.
+absl::StatusOr<Scratch> Session::MakeScratch() {
+  std::error_code ignored;
+  std::filesystem::create_directories(cache_, ignored);
+  std::string why = absl::StrCat(cache_, " is on a network or FUSE file system");
+  if (IsLocalFileSystem(cache_)) {
+    absl::StatusOr<Scratch> scratch = Scratch::Create(absl::StrCat(cache_, "/scratch"));
+    if (!absl::IsUnimplemented(scratch.status())) return scratch;
+    why = std::string(absl::StripSuffix(scratch.status().message(), "."));
+  }
+  const std::string local = absl::StrCat("/tmp/potluck-", getuid(), "/scratch");
+  absl::StatusOr<Scratch> scratch = Scratch::Create(local);
+  if (scratch.ok()) Say(absl::StrCat(why, ": data sets are kept there, what changes with every round in ", local));
+  return scratch;
 }
 
 bool Session::StartExecutors() {

@@ -91,6 +91,7 @@ class Session : public TransferEvents {
   }
 
   void OpenFolders();
+  absl::StatusOr<Scratch> MakeScratch();
   bool StartExecutors();
   void KeepBusy();
   void StartRun(Slot& slot);

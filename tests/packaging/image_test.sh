@@ -42,7 +42,8 @@ run() {
 [[ "$(inside setpriv --reuid="$user" --regid="$user" --clear-groups id -u)" != 0 ]] || fail "$user is root"
 result=$(run nqueens 12 --local-workers 1 --threads 2 --json)
 expect_json solutions 14200 "$result"
-# A state folder in its volume is its own to write.
-run backup /var/lib/potluck copy.db 2>&1 | grep -q 'potluck: ' || fail "no sentence for a folder without state"
+# A run in its volume, with files that it writes there.
+run data synth digits --samples 10 --test 10 >/dev/null
+[[ -f "$root/var/lib/potluck/digits/train-images-idx3-ubyte" ]] || fail "it wrote nothing into its volume"
 [[ "$(stat -c %a "$root/var/lib/potluck")" == 700 ]] || fail "others can read the state"
 printf 'the image counts\n'

@@ -31,7 +31,7 @@ class InstalledTest(unittest.TestCase):
     def test_it_counts_on_this_machine(self):
         lines = []
         result = potluck.nqueens(12, local_workers=1, algorithm="backtracking", progress=lines.append)
-        self.assertEqual((result.solutions, result.verified, result.nodes), (14200, True, 856189))
+        self.assertEqual((result.solutions, result.verified, result.nodes), (14200, True, 856188))
 
     def test_the_console_script_counts(self):
         done = subprocess.run(
@@ -44,6 +44,10 @@ class InstalledTest(unittest.TestCase):
             potluck.nqueens(99, progress=False)
         self.assertEqual(str(caught.exception), 'N is "99"; allowed is a whole number from 1 to 32')
         self.assertEqual(caught.exception.code, 2)
+
+    def test_local_workers_and_a_coordinator_exclude_each_other(self):
+        with self.assertRaisesRegex(potluck.PotluckError, "--local-workers .* allowed is either it or --coordinator"):
+            potluck.nqueens(8, coordinator="admin.join", local_workers=2, progress=False)
 
     def test_a_coordinator_a_worker_and_a_job(self):
         with potluck.serve() as table:
@@ -61,7 +65,7 @@ class InstalledTest(unittest.TestCase):
     def test_it_trains(self):
         digits, out = Path("digits").absolute(), Path("run").absolute()
         subprocess.run(
-            [SCRIPT, "data", "synth", "mnist", "--to", digits, "--train", "256", "--test", "64"],
+            [SCRIPT, "data", "synth", digits, "--samples", "256", "--test", "64"],
             check=True,
             stdout=subprocess.DEVNULL,
         )

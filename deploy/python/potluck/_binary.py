@@ -1,7 +1,7 @@
 """Where the program is, and whether this machine can run it.
 
-The program lies in the package's folder bin/, where a wheel puts it; in a checkout the environment's POTLUCK_BINARY names
-one. Nothing here starts it. Thread-safe.
+The program lies in the package's folder bin/, where a wheel puts it; in a checkout the environment's POTLUCK_BINARY
+names one. Nothing here starts it. Thread-safe.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def program() -> str:
             )
         path = Path(named)
         if not path.is_file():
-            raise PotluckError(f"{VARIABLE} is {named}, where there is no file; allowed is the path of a program potluck")
+            raise PotluckError(
+                f"{VARIABLE} is {named}, where there is no file; allowed is the path of a program potluck"
+            )
     if not os.access(path, os.X_OK):
         _make_executable(path)
     return str(path.absolute())
@@ -65,8 +67,8 @@ def check_machine() -> None:
     version = _glibc()
     if version is None:
         raise PotluckError(
-            f"this package's program needs the GNU C library {_text(OLDEST_GLIBC)} or later, and this system has another "
-            f"C library; {_REMEDY}"
+            f"this package's program needs the GNU C library {_text(OLDEST_GLIBC)} or later, and this system has "
+            f"another C library; {_REMEDY}"
         )
     if version < OLDEST_GLIBC:
         raise PotluckError(_too_old(_text(version)))

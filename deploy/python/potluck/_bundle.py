@@ -24,7 +24,7 @@ _WHEN = (1980, 1, 1, 0, 0, 0)  # A wheel's bytes do not depend on when it was ma
 
 
 def folder() -> Optional[str]:
-    """The folder with the bundle, which is made first if need be; None where the package was not installed as a wheel."""
+    """The folder with the bundle, which is made first if need be; None if the package was not installed as a wheel."""
     dist_info = _dist_info()
     if dist_info is None:
         return None
@@ -43,12 +43,12 @@ def write_wheel(target: Path, root: Path, names: Iterable[str], dist_info: str) 
     record = f"{dist_info}/RECORD"
     rows: List[str] = []
     try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as wheel:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as wheel:
             for name in sorted(names, key=lambda each: (each.startswith(dist_info + "/"), each)):
                 digest, size = _add(wheel, root / name, name)
                 rows.append(f"{name},sha256={digest},{size}\n")
             rows.append(f"{record},,\n")
-            wheel.writestr(_entry(record, 0o644), "".join(rows), compresslevel=9)
+            wheel.writestr(_entry(record, 0o644), "".join(rows), compresslevel=6)
         os.replace(partial, target)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -67,7 +67,7 @@ def wheel_name(dist_info: Path) -> str:
 def _add(wheel: zipfile.ZipFile, path: Path, name: str) -> Tuple[str, int]:
     executable = name.startswith("potluck/bin/") and "." not in name.rpartition("/")[2]
     data = path.read_bytes()
-    wheel.writestr(_entry(name, 0o755 if executable else 0o644), data, compresslevel=9)
+    wheel.writestr(_entry(name, 0o755 if executable else 0o644), data, compresslevel=6)
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode(), len(data)
 
 

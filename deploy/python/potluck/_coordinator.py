@@ -9,12 +9,12 @@ import threading
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import List, Optional, Type, Union
+from typing import List, Optional, Tuple, Type, Union
 
 from . import _bundle
 from ._binary import PotluckError
 from ._display import Progress, display_for
-from ._process import Option, Running, arguments, positional, stop
+from ._process import JOIN_SCHEME, Option, Running, Secret, arguments, positional, stop
 
 
 class Coordinator:
@@ -23,7 +23,9 @@ class Coordinator:
     It ends with this process at the latest. A state folder of one's own outlives it: serve() again goes on there.
     """
 
-    def __init__(self, command: Running, join_string: str, state: Path, scratch: Optional[tempfile.TemporaryDirectory[str]]):
+    def __init__(
+        self, command: Running, join_string: str, state: Path, scratch: Optional[tempfile.TemporaryDirectory[str]]
+    ):
         self._command = command
         self._scratch = scratch
         self._lock = threading.Lock()
@@ -101,16 +103,16 @@ def serve(
 ) -> Coordinator:
     """Starts a coordinator; returns once it serves.
 
-    `state` is the folder where everything is kept; None takes one that goes when it stops. The default of `listen` is for
-    this machine only: "0.0.0.0:4242" serves others too, at the address that `public` names. `progress` shows its log.
-    Further options are the flags of `potluck serve`: lease=30, retain=7.
+    `state` is the folder where everything is kept; None takes one that goes when it stops. The default of `listen` is
+    for this machine only: "0.0.0.0:4242" serves others too, at the address that `public` names. `progress` shows its
+    log. Further options are the flags of `potluck serve`: lease=30, retain=7.
     """
     scratch = tempfile.TemporaryDirectory(prefix="potluck-") if state is None else None
     folder = Path(scratch.name if scratch is not None else positional("state", state or ""))
     if "bundle" not in options:
         options["bundle"] = _bundle.folder()
     args = ["serve", *arguments({"state": folder, "listen": listen, "public": public, **options})]
-    command = Running(args, {}, display_for(progress))
+    command = Running(args, display_for(progress))
     try:
         join_string = _first_line(command)
         if not join_string:
@@ -130,16 +132,31 @@ def _first_line(command: Running) -> str:
     return bytes(output).partition(b"\n")[0].decode("utf-8", "replace").strip()
 
 
-def secret_of(coordinator: Union[None, str, os.PathLike[str], Coordinator], *, worker: bool) -> Optional[str]:
-    """What the environment tells the program: a join string or the file that holds one. None: what is there already."""
+Where = Union[None, str, "os.PathLike[str]", Coordinator]
+
+
+def worker_secret(join: Where) -> Secret:
+    """Tells a worker where to go: by its environment. None: what that says already."""
+    if join is None:
+        return Secret()
+    return Secret(environment={"POTLUCK_JOIN": join.worker_join if isinstance(join, Coordinator) else _given(join)})
+
+
+def client_flag(coordinator: Where) -> Tuple[Optional[str], Secret]:
+    """Tells a command where to go: the value of its --coordinator, and what it then reads. None: this machine."""
     if coordinator is None:
-        return None
+        return None, Secret()
     if isinstance(coordinator, Coordinator):
-        return coordinator.worker_join if worker else coordinator.admin_join
+        return coordinator.admin_join, Secret()
+    text = _given(coordinator)
+    return ("-", Secret(stdin=text + "\n")) if text.startswith(JOIN_SCHEME) else (text, Secret())
+
+
+def _given(coordinator: Union[str, os.PathLike[str]]) -> str:
     text = os.fspath(coordinator).strip()
     if not text or text == "-":
         raise PotluckError(
-            f'the coordinator is "{text}"; allowed is a join string, the name of a file that holds one, or what serve() '
-            "returned"
+            f'the coordinator is "{text}"; allowed is a join string, the name of a file that holds one, or what '
+            "serve() returned"
         )
     return text

@@ -6,12 +6,11 @@ import os
 import sys
 from typing import List, NoReturn, Sequence
 
+from . import _bundle
+from ._binary import PotluckError, program
+
 
 def main() -> NoReturn:
-    try:
-        from ._binary import PotluckError, program
-    except ImportError as error:  # The package's own words: this machine cannot run the program.
-        sys.exit(f"potluck: {error}")
     try:
         path = program()
         command = [path, *_with_bundle(sys.argv[1:])]
@@ -29,8 +28,6 @@ def main() -> NoReturn:
 def _with_bundle(args: Sequence[str]) -> List[str]:
     if not args or args[0] != "serve" or any(arg in ("-h", "--help") or arg.startswith("--bundle") for arg in args):
         return list(args)
-    from . import _bundle
-
     found = _bundle.folder()
     return list(args) if found is None else [*args, f"--bundle={found}"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import datetime
 import fcntl
 import json
@@ -30,14 +31,12 @@ from ._display import Display, said
 
 Option = Union[None, bool, int, float, str, "os.PathLike[str]", datetime.timedelta]
 
-COORDINATOR = "POTLUCK_COORDINATOR"
-JOIN = "POTLUCK_JOIN"
 # The program ends when the thread that started it does: all are started by one that lives as long as this process.
 OWNER = "POTLUCK_OWNER"
 
 _LOOK_INTERVAL = 0.2  # Seconds.
 _MOST_KEPT = 100  # Lines of standard error.
-_JOIN_SCHEME = "potluck://"
+JOIN_SCHEME = "potluck://"
 
 _starter = ThreadPoolExecutor(1, thread_name_prefix="potluck")
 
@@ -63,7 +62,7 @@ def arguments(options: Mapping[str, Option]) -> List[str]:
         if isinstance(value, datetime.timedelta):
             value = f"{value.total_seconds():g}s"
         text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-        if _JOIN_SCHEME in text:
+        if JOIN_SCHEME in text:
             raise PotluckError(f"{name} holds a join string, which is a secret: hand it over as the coordinator")
         flags.append(f"{flag}={text}")
     return flags
@@ -72,16 +71,24 @@ def arguments(options: Mapping[str, Option]) -> List[str]:
 def positional(name: str, value: Union[str, "os.PathLike[str]"]) -> str:
     """`value` as an argument that is not a flag."""
     text = os.fspath(value)
-    if not text or text.startswith("--") or _JOIN_SCHEME in text:
-        shown = "a join string" if _JOIN_SCHEME in text else f'"{text}"'
+    if not text or text.startswith("--") or JOIN_SCHEME in text:
+        shown = "a join string" if JOIN_SCHEME in text else f'"{text}"'
         raise PotluckError(f"{name} is {shown}; allowed is a name or a path that does not begin with --")
     return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Secret:
+    """What a program is told in a way that no list of processes shows."""
+
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    stdin: str = dataclasses.field(default="", repr=False)  # Less than a pipe holds.
 
 
 class Running:
     """A program that was started and has not been waited for."""
 
-    def __init__(self, args: Sequence[str], secrets: Mapping[str, Optional[str]], display: Display):
+    def __init__(self, args: Sequence[str], display: Display, secret: Secret = Secret()):
         check_machine()
         self.display = display
         self.lines: List[str] = []  # The last ones of standard error.
@@ -90,7 +97,7 @@ class Running:
             tty.setraw(slave)
             columns = shutil.get_terminal_size((100, 24)).columns
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-            self.process = _start([program(), *args], slave, _environment(secrets))
+            self.process = _start([program(), *args], slave, secret)
         except BaseException:
             os.close(self._master)
             raise
@@ -169,10 +176,10 @@ class Running:
         self.display.line(line)
 
 
-def run_json(args: Sequence[str], secrets: Mapping[str, Optional[str]], display: Display) -> Dict[str, Any]:
+def run_json(args: Sequence[str], display: Display, secret: Secret) -> Dict[str, Any]:
     """The JSON object that the program writes. KeyboardInterrupt once it has left after one."""
     output = bytearray()
-    with running([*args, "--json"], secrets, display) as command:
+    with running([*args, "--json"], display, secret) as command:
         interrupted = command.wait(output.extend)
     if interrupted:
         raise KeyboardInterrupt
@@ -188,9 +195,9 @@ def run_json(args: Sequence[str], secrets: Mapping[str, Optional[str]], display:
 
 
 @contextlib.contextmanager
-def running(args: Sequence[str], secrets: Mapping[str, Optional[str]], display: Display) -> Iterator[Running]:
+def running(args: Sequence[str], display: Display, secret: Secret = Secret()) -> Iterator[Running]:
     """A program that is ended, hard if need be, when the block is left."""
-    command = Running(args, secrets, display)
+    command = Running(args, display, secret)
     try:
         yield command
     finally:
@@ -226,20 +233,13 @@ class _Lines:
         self.feed(b"\n")
 
 
-def _environment(secrets: Mapping[str, Optional[str]]) -> Dict[str, str]:
-    environment = dict(os.environ)
-    for name, value in secrets.items():
-        if value is not None:
-            environment[name] = value
-    environment[OWNER] = str(os.getpid())
-    return environment
+def _start(command: Sequence[str], errors: int, secret: Secret) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **secret.environment, OWNER: str(os.getpid())}
 
-
-def _start(command: Sequence[str], errors: int, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    def start() -> "subprocess.Popen[bytes]":
+    def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             env=environment,
@@ -248,9 +248,14 @@ def _start(command: Sequence[str], errors: int, environment: Mapping[str, str]) 
         )
 
     try:
-        return _starter.submit(start).result()
+        process = _starter.submit(start).result()
     except OSError as error:
         raise PotluckError(f"{command[0]} cannot be started: {error.strerror}") from None
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # It ended without reading: its own sentence says why.
+        process.stdin.write(secret.stdin.encode())
+    process.stdin.close()
+    return process
 
 
 def _read(descriptor: int) -> Optional[bytes]:
@@ -260,4 +265,3 @@ def _read(descriptor: int) -> Optional[bytes]:
         return None
     except OSError:  # A pseudo-terminal's end: nobody has its other side open.
         return b""
-

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, Optional, Union
+from typing import Optional, Union
 
-from ._binary import PotluckError
-from ._coordinator import Coordinator, secret_of
+from ._coordinator import Where, client_flag, worker_secret
 from ._display import Display, Progress, display_for
-from ._process import COORDINATOR, JOIN, Option, arguments, positional, run_json, running
+from ._process import Option, arguments, positional, run_json, running
 from ._results import NQueensResult, TrainResult
-
-Where = Union[None, str, "os.PathLike[str]", Coordinator]
 
 _INTERRUPTED = 130
 
@@ -19,7 +16,7 @@ _INTERRUPTED = 130
 def version() -> str:
     """The program's version."""
     output = bytearray()
-    with running(["--version"], {}, Display()) as command:
+    with running(["--version"], Display()) as command:
         command.wait(output.extend)
     if command.process.returncode != 0:
         raise command.failure()
@@ -43,8 +40,7 @@ def join(
     the flags of `potluck join`: ends_in="4h", when_idle=True, confirm_platform_rules=True.
     """
     flags = {"name": name, "threads": threads, "device": device, "exit_when_idle": exit_when_idle, **options}
-    secrets = {JOIN: secret_of(join, worker=True)}
-    with running(["join", *arguments(flags)], secrets, display_for(progress)) as command:
+    with running(["join", *arguments(flags)], display_for(progress), worker_secret(join)) as command:
         interrupted = command.wait(lambda data: None)
     if interrupted and command.process.returncode == _INTERRUPTED:
         raise KeyboardInterrupt
@@ -64,16 +60,16 @@ def nqueens(
 ) -> NQueensResult:
     """Counts the ways to place n queens so that none attacks another.
 
-    Without a `coordinator` (nor the environment's POTLUCK_COORDINATOR) everything runs on this machine, by `local_workers`
-    processes. `algorithm` is "mitm" or "backtracking", which counts nodes too; None takes the faster one. `verify` is the
-    share of the results that a second worker computes again. Further options are the flags of `potluck nqueens`:
-    nodes=True, certificate="18.jsonl.gz", threads=2.
+    `coordinator` is a join string, a file that holds one or what serve() returned; None takes the environment's
+    POTLUCK_COORDINATOR. Without that, and with `local_workers`, everything runs on this machine, in so many processes.
+    `algorithm` is "mitm" or "backtracking", which counts nodes too; None takes the faster one. `verify` is the share of
+    the results that a second worker computes again. Further options are the flags of `potluck nqueens`: nodes=True,
+    certificate="18.jsonl.gz", threads=2.
     """
-    flags = {"algorithm": algorithm, "local_workers": local_workers, "verify": verify, **options}
-    secrets = _secrets(coordinator, local_workers)
-    return NQueensResult.from_json(
-        run_json(["nqueens", positional("n", str(n)), *arguments(flags)], secrets, display_for(progress))
-    )
+    where, secret = client_flag(coordinator)
+    flags = {"coordinator": where, "algorithm": algorithm, "local_workers": local_workers, "verify": verify, **options}
+    args = ["nqueens", positional("n", str(n)), *arguments(flags)]
+    return NQueensResult.from_json(run_json(args, display_for(progress), secret))
 
 
 def train(
@@ -89,20 +85,18 @@ def train(
 ) -> TrainResult:
     """Trains a convolutional network.
 
-    `model` is a preset or a file with a ModelSpec, `data` a folder with images; the model, its metrics and a record of the
-    run are written into the folder `output`. Workers as for nqueens(). Further options are the flags of `potluck train`:
-    batch=64, lr=0.5, local_steps=16, compress="int4", overwrite=True.
+    `model` is a preset or a file with a ModelSpec, `data` a folder with images; the model, its metrics and a record of
+    the run are written into the folder `output`. `coordinator` and workers as for nqueens(). Further options are the
+    flags of `potluck train`: batch=64, lr=0.5, local_steps=16, compress="int4", overwrite=True.
     """
-    flags = {"data": data, "out": output, "epochs": epochs, "local_workers": local_workers, **options}
-    secrets = _secrets(coordinator, local_workers)
-    return TrainResult.from_json(
-        run_json(["train", positional("model", model), *arguments(flags)], secrets, display_for(progress))
-    )
-
-
-def _secrets(coordinator: Where, local_workers: Optional[int]) -> Dict[str, Optional[str]]:
-    if coordinator is not None and local_workers is not None:  # The program would take the environment's for a default.
-        raise PotluckError(
-            "local_workers is about workers on this machine; allowed is either it or a coordinator, whose workers are its own"
-        )
-    return {COORDINATOR: secret_of(coordinator, worker=False)}
+    where, secret = client_flag(coordinator)
+    flags = {
+        "coordinator": where,
+        "data": data,
+        "out": output,
+        "epochs": epochs,
+        "local_workers": local_workers,
+        **options,
+    }
+    args = ["train", positional("model", model), *arguments(flags)]
+    return TrainResult.from_json(run_json(args, display_for(progress), secret))

@@ -1,4 +1,4 @@
-"""A program that stands in for `potluck`: FAKE_POTLUCK says what it does, FAKE_POTLUCK_LOG is told how it was called."""
+"""A program that stands in for `potluck`: FAKE_POTLUCK says what it does, FAKE_POTLUCK_LOG is told of every call."""
 
 import json
 import os
@@ -65,8 +65,8 @@ TRAIN = {
 
 
 def note():
-    names = ("POTLUCK_COORDINATOR", "POTLUCK_JOIN", "POTLUCK_OWNER")
-    call = {"args": sys.argv[1:], "environment": {name: os.environ[name] for name in names if name in os.environ}}
+    environment = {name: os.environ[name] for name in ("POTLUCK_JOIN", "POTLUCK_OWNER") if name in os.environ}
+    call = {"args": sys.argv[1:], "environment": environment, "stdin": sys.stdin.read()}
     with open(os.environ["FAKE_POTLUCK_LOG"], "a") as log:
         log.write(json.dumps(call) + "\n")
 

@@ -29,13 +29,13 @@ class PackageTest(unittest.TestCase):
         self.addCleanup(scratch.cleanup)
         self.folder = Path(scratch.name)
         program = self.folder / "potluck"
-        program.write_text(f"#!/bin/sh\nexec {sys.executable} {HERE / 'fake_potluck.py'} \"$@\"\n")
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "fake_potluck.py"} "$@"\n')
         program.chmod(0o755)
         environment = {"POTLUCK_BINARY": str(program), "FAKE_POTLUCK_LOG": str(self.folder / "log")}
         patch = mock.patch.dict(os.environ, environment)
         patch.start()
         self.addCleanup(patch.stop)
-        for name in ("POTLUCK_COORDINATOR", "POTLUCK_JOIN", "FAKE_POTLUCK"):
+        for name in ("POTLUCK_JOIN", "FAKE_POTLUCK"):
             os.environ.pop(name, None)
 
     def behave(self, how):
@@ -55,20 +55,29 @@ class NQueensTest(PackageTest):
         with self.assertRaises(dataclasses.FrozenInstanceError):
             result.n = 9
 
-    def test_local_workers_and_a_coordinator_exclude_each_other(self):
-        with self.assertRaisesRegex(potluck.PotluckError, "allowed is either it or a coordinator"):
-            potluck.nqueens(8, coordinator="admin.join", local_workers=2, progress=False)
-
     def test_options_become_flags(self):
         potluck.nqueens(8, algorithm="backtracking", local_workers=2, verify=0.5, nodes=True, name=None, progress=False)
-        expected = ["nqueens", "8", "--algorithm=backtracking", "--local-workers=2", "--verify=0.5", "--nodes", "--json"]
+        expected = [
+            "nqueens",
+            "8",
+            "--algorithm=backtracking",
+            "--local-workers=2",
+            "--verify=0.5",
+            "--nodes",
+            "--json",
+        ]
         self.assertEqual(self.calls()[0]["args"], expected)
 
-    def test_a_join_string_travels_by_the_environment_and_never_as_an_argument(self):
+    def test_a_join_string_travels_by_standard_input_and_never_as_an_argument(self):
         potluck.nqueens(8, coordinator=" potluck://host:1#secret\n", progress=False)
         call = self.calls()[0]
-        self.assertEqual(call["environment"]["POTLUCK_COORDINATOR"], "potluck://host:1#secret")
-        self.assertNotIn("secret", " ".join(call["args"]))
+        self.assertEqual(call["stdin"], "potluck://host:1#secret\n")
+        self.assertEqual(call["args"], ["nqueens", "8", "--coordinator=-", "--json"])
+
+    def test_a_file_that_holds_one_is_named(self):
+        potluck.nqueens(8, coordinator=Path("admin.join"), progress=False)
+        call = self.calls()[0]
+        self.assertEqual((call["args"][2], call["stdin"]), ("--coordinator=admin.join", ""))
 
     def test_a_join_string_among_the_options_is_refused_without_showing_it(self):
         with self.assertRaises(potluck.PotluckError) as caught:
@@ -166,7 +175,9 @@ class JoinTest(PackageTest):
     def test_a_worker_that_was_stopped_at_once_is_an_interrupt(self):
         self.behave("wait")
         with self.assertRaises(KeyboardInterrupt):
-            potluck.join("x.join", progress=lambda text: text.endswith("running") and signal.raise_signal(signal.SIGINT))
+            potluck.join(
+                "x.join", progress=lambda text: text.endswith("running") and signal.raise_signal(signal.SIGINT)
+            )
 
 
 class ServeTest(PackageTest):
@@ -184,7 +195,7 @@ class ServeTest(PackageTest):
         self.assertIn("potluck: left at signal 15", table.log)
         serve, nqueens, join = self.calls()
         self.assertEqual(serve["args"], ["serve", f"--state={state}", "--listen=127.0.0.1:0", "--lease=30"])
-        self.assertEqual(nqueens["environment"]["POTLUCK_COORDINATOR"], table.admin_join)
+        self.assertEqual(nqueens["args"][2], f"--coordinator={table.admin_join}")
         self.assertEqual(join["environment"]["POTLUCK_JOIN"], table.worker_join)
 
     def test_a_state_folder_of_ones_own_stays(self):
@@ -202,7 +213,9 @@ class ServeTest(PackageTest):
     def test_a_coordinator_ends_with_the_interpreter(self):
         code = "import potluck; t = potluck.serve(); print(t._command.process.pid)"
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True, timeout=60
+        )
         with self.assertRaises(ProcessLookupError):
             os.kill(int(done.stdout), 0)
 
@@ -247,9 +260,12 @@ class BinaryTest(PackageTest):
 
 class MachineTest(unittest.TestCase):
     def check(self, system="Linux", machine="x86_64", glibc="glibc 2.36"):
-        with mock.patch.object(_binary, "packaged", return_value=Path("/p")), mock.patch(
-            "platform.system", return_value=system
-        ), mock.patch("platform.machine", return_value=machine), mock.patch("os.confstr", return_value=glibc):
+        with (
+            mock.patch.object(_binary, "packaged", return_value=Path("/p")),
+            mock.patch("platform.system", return_value=system),
+            mock.patch("platform.machine", return_value=machine),
+            mock.patch("os.confstr", return_value=glibc),
+        ):
             _binary.check_machine()
 
     def test_machines_that_can_run_it_pass(self):
@@ -257,7 +273,9 @@ class MachineTest(unittest.TestCase):
         self.check(glibc="glibc 2.35")
 
     def test_an_old_glibc_is_told_with_its_version(self):
-        with self.assertRaisesRegex(potluck.PotluckError, r"needs glibc 2\.35 or later, and this system has 2\.31; build"):
+        with self.assertRaisesRegex(
+            potluck.PotluckError, r"needs glibc 2\.35 or later, and this system has 2\.31; build"
+        ):
             self.check(glibc="glibc 2.31")
 
     def test_another_c_library_is_told(self):
@@ -278,9 +296,13 @@ class MachineTest(unittest.TestCase):
             "import potluck\n"
         )
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, timeout=60
+        )
         last = done.stderr.splitlines()[-1]
-        self.assertRegex(last, r"^ImportError: this package's program needs glibc 2\.35 or later, and this system has 2\.31")
+        self.assertRegex(
+            last, r"^ImportError: this package's program needs glibc 2\.35 or later, and this system has 2\.31"
+        )
 
 
 class DisplayTest(unittest.TestCase):
@@ -312,7 +334,10 @@ class DisplayTest(unittest.TestCase):
         )
 
     def test_elsewhere_progress_is_rare_and_what_is_said_is_all_there(self):
-        with mock.patch("sys.stderr", io.StringIO()) as errors, mock.patch("time.monotonic", side_effect=[0, 1, 3, 4, 9]):
+        with (
+            mock.patch("sys.stderr", io.StringIO()) as errors,
+            mock.patch("time.monotonic", side_effect=[0, 1, 3, 4, 9]),
+        ):
             plain = _display._Plain()
             for line in ("1 %", "2 %", "potluck: said", "9 %"):
                 plain.line(line)
@@ -330,8 +355,16 @@ class DisplayTest(unittest.TestCase):
 class ConsoleTest(unittest.TestCase):
     def test_serve_is_told_where_the_bundle_lies_unless_it_is_given(self):
         with mock.patch.object(_bundle, "folder", return_value="/cache/x"):
-            self.assertEqual(_main._with_bundle(["serve", "--state", "s"]), ["serve", "--state", "s", "--bundle=/cache/x"])
-            for args in (["serve", "--bundle", "d"], ["serve", "--bundle=d"], ["serve", "--help"], ["nqueens", "8"], []):
+            self.assertEqual(
+                _main._with_bundle(["serve", "--state", "s"]), ["serve", "--state", "s", "--bundle=/cache/x"]
+            )
+            for args in (
+                ["serve", "--bundle", "d"],
+                ["serve", "--bundle=d"],
+                ["serve", "--help"],
+                ["nqueens", "8"],
+                [],
+            ):
                 self.assertEqual(_main._with_bundle(args), args)
         with mock.patch.object(_bundle, "folder", return_value=None):
             self.assertEqual(_main._with_bundle(["serve"]), ["serve"])
@@ -343,8 +376,10 @@ class ConsoleTest(unittest.TestCase):
         environment["POTLUCK_BINARY"] = "/nowhere"
         done = subprocess.run(command, env=environment, stderr=subprocess.PIPE)
         self.assertEqual(done.returncode, 1)
-        self.assertEqual(done.stderr, b"potluck: POTLUCK_BINARY is /nowhere, where there is no file; allowed is the path of "
-                                      b"a program potluck\n")
+        self.assertEqual(
+            done.stderr,
+            b"potluck: POTLUCK_BINARY is /nowhere, where there is no file; allowed is the path of a program potluck\n",
+        )
 
 
 if __name__ == "__main__":
