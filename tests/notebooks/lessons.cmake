@@ -1,5 +1,6 @@
-# The lessons: as committed, and each executed, which takes a minute or so.
-foreach(test CommittedTest LessonTest.test_lesson_1 LessonTest.test_lesson_2 LessonTest.test_lesson_3)
+# deploy/notebooks/: as committed, and each executed; a lesson takes a minute or so.
+foreach(test CommittedTest WrittenTest WorkerTest LessonTest.test_lesson_1 LessonTest.test_lesson_2
+             LessonTest.test_lesson_3)
   string(REGEX REPLACE "^LessonTest.test_|Test$" "" name ${test})
   string(TOLOWER ${name} name)
   add_test(NAME notebooks_${name} COMMAND ${CMAKE_COMMAND} -E env "POTLUCK_BINARY=$<TARGET_FILE:potluck>"

@@ -7,20 +7,26 @@ executed notebooks there, to look at.
 """
 
 import ast
+import base64
+import concurrent.futures
+import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
+import harness
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "deploy" / "notebooks"
+PLATFORMS = ("colab", "kaggle", "jupyter")  # Of worker_*.ipynb.
 LESSONS = ("lesson_1_nqueens", "lesson_2_cnn", "lesson_3_availability")
 CELL_SECONDS = 300  # A guard against hanging, not a measurement.
 LARGEST = 200_000  # Bytes of a committed notebook.
-SKIPPED = 77
 
 try:
     import nbclient
@@ -102,6 +108,10 @@ class CommittedTest(unittest.TestCase):
             self.assertEqual(text.count("<details>"), text.count("</details>"), name)
             for part in ("**Goal.**", "**You need**", "**Time.**"):
                 self.assertIn(part, text, name)
+
+    def test_every_worker_notebook_is_there(self):
+        for platform in PLATFORMS:
+            self.assertTrue((NOTEBOOKS / f"worker_{platform}.ipynb").is_file(), platform)
 
     def test_no_notebook_holds_a_secret(self):
         def check(_, notebook):
@@ -268,9 +278,93 @@ class LessonTest(unittest.TestCase):
             self.assertAlmostEqual(simulated, binomial, delta=0.06)
 
 
+@unittest.skipIf(not os.environ.get("POTLUCK_BINARY"), "POTLUCK_BINARY does not name the program")
+class WrittenTest(unittest.TestCase):
+    """worker_*.ipynb are what the program writes."""
+
+    def write(self, file, *flags):
+        command = [os.environ["POTLUCK_BINARY"], "notebook", "--any-coordinator", *flags, "-o", file]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def test_the_committed_notebooks_are_those_that_the_command_writes(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            for platform in PLATFORMS:
+                file = Path(scratch) / f"worker_{platform}.ipynb"
+                self.assertEqual(self.write(file, "--platform", platform).returncode, 0)
+                remedy = f"potluck notebook --any-coordinator --platform {platform} -o {file.name} writes it anew"
+                self.assertEqual((NOTEBOOKS / file.name).read_text(), file.read_text(), remedy)
+
+    def test_one_coordinator_and_any_exclude_each_other(self):
+        done = self.write("never.ipynb", "--embed-token")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--any-coordinator is given together with --embed-token", done.stderr)
+
+
+@unittest.skipIf(nbclient is None, "nbclient is not installed: deploy/setup.sh --ci makes build/python-notebooks")
+@unittest.skipIf(not os.environ.get("POTLUCK_BINARY"), "POTLUCK_BINARY does not name the program")
+class WorkerTest(harness.TestCase):
+    """The committed worker_*.ipynb, each executed against a real coordinator, of which they know nothing before."""
+
+    def environment(self, home, **more):
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        return harness.environment(home, PATH=path, IPYTHONDIR=home / "ipython", **more)
+
+    def execute(self, platform, join):
+        home = self.new_home()
+        notebook = nbformat.read(NOTEBOOKS / f"worker_{platform}.ipynb", as_version=4)
+        client = nbclient.NotebookClient(
+            notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(home)}}
+        )
+        client.create_kernel_manager()
+        client.km.transport, client.km.ip = "ipc", str(home / "kernel")
+        client.execute(env=self.environment(home, POTLUCK_JOIN=join))
+        self.assert_no_secret(nbformat.writes(notebook))
+        return "".join(texts(notebook))
+
+    def test_each_joins_works_and_leaves_when_it_is_sent_home(self):
+        for platform in PLATFORMS:
+            with self.subTest(platform), concurrent.futures.ThreadPoolExecutor() as background:
+                running = background.submit(self.execute, platform, self.coordinator.join)
+
+                def here():
+                    if running.done():
+                        raise AssertionError(f"the cell ended: {running.result()}")
+                    return [worker["name"] for worker in self.coordinator.workers() if worker["state"] == "here"]
+
+                names = harness.wait_until("the worker of the cell", here)
+                count = self.coordinator.count(10)
+                self.assertEqual(json.loads(count.communicate(timeout=harness.PATIENCE)[0])["solutions"], "724")
+                harness.potluck(
+                    self.scratch, "workers", "drain", names[0], "--coordinator", self.coordinator.state / "admin.join"
+                )
+                self.assertIn("potluck: ", running.result(timeout=harness.PATIENCE))
+                harness.wait_until("nobody is here", lambda: not here_now(self.coordinator))
+
+    def test_a_join_string_that_is_none_or_has_no_key_is_told(self):
+        fragment = "1.." + harness.secret_of(self.coordinator.join) + "."
+        check = base64_of_sha256(fragment)[:4]
+        for join in ("potluck://127.0.0.1:1#1.abc", "nonsense", f"potluck://127.0.0.1:1#{fragment}{check}"):
+            self.assertIn("the join string is cut short, mistyped or without a key", self.execute("jupyter", join))
+
+    def test_another_coordinators_key_is_refused_before_anything_is_sent(self):
+        certificate = harness.make_certificate(self.new_home())
+        with harness.WebServer(lambda path, headers: (200, {"Potluck": "1"}, b""), certificate) as portal:
+            output = self.execute("jupyter", harness.with_address(self.coordinator.join, portal.port))
+        self.assertIn("another key", output)
+        self.assertEqual(portal.requests, [])
+
+
+def here_now(coordinator):
+    return [worker for worker in coordinator.workers() if worker["state"] == "here"]
+
+
+def base64_of_sha256(text):
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
 if __name__ == "__main__":
     program = unittest.main(exit=False, verbosity=2)
     result = program.result
     if result.testsRun and len(result.skipped) == result.testsRun:
-        sys.exit(SKIPPED)
+        sys.exit(harness.SKIPPED)
     sys.exit(not result.wasSuccessful())
