@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "cli/doctor_local.h"
 #include "cli/subprocess.h"
+#include "worker/gpu_lock.h"
 
 namespace potluck {
 namespace {
@@ -158,6 +159,10 @@ GpuFindings FindGpus(const DeviceRequest& request, const Platform& platform) {
     if (asked.ok() && asked->code == 0) findings.driver_version = LastLine(asked->output);
   }
   if (findings.has_plugin) findings.plugin = ProbeGpus(request);
+  findings.user = [](const ProbedGpu& gpu) {
+    const absl::StatusOr<GpuLock> lock = GpuLock::Take(GpuLockName(gpu.uuid, gpu.index));
+    return lock.ok() ? std::string() : std::string(lock.status().message());
+  };
   return findings;
 }
 

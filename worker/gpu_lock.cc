@@ -84,14 +84,15 @@ GpuLock::~GpuLock() {
   if (file_ >= 0) close(file_);
 }
 
+std::string GpuLockName(const std::string& id, int index) { return id.empty() ? absl::StrCat("GPU-", index) : id; }
+
 absl::StatusOr<std::vector<GpuLock>> TakeGpus(const std::string& device, FoundDevices& found,
                                               const std::string& folder) {
   std::vector<GpuLock> locks;
   std::vector<DeviceSpec> free;
   for (DeviceSpec& spec : found.devices) {
     if (spec.kind == "cuda") {
-      absl::StatusOr<GpuLock> lock =
-          GpuLock::Take(spec.id.empty() ? absl::StrCat("GPU-", spec.index) : spec.id, folder);
+      absl::StatusOr<GpuLock> lock = GpuLock::Take(GpuLockName(spec.id, spec.index), folder);
       if (!lock.ok()) {
         AddNote(absl::StrCat("GPU ", spec.index, " (", spec.name, ") is in use by ", lock.status().message(), "."),
                 found.gpu_note);
