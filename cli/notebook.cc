@@ -43,10 +43,12 @@ std::optional<int> ReadFlags(const Args& args, NotebookFlags& flags) {
                    "notebook-DATE, that `potluck token revoke` ends; else X's own");
   arguments.Flag("--exit-when-idle", "SECONDS", WholeNumber(&flags.exit_when_idle, 1, 31536000),
                  "the worker leaves after so many seconds without work", "never");
-  arguments.Flag("-o", "FILE.ipynb", {"a file that ends in .ipynb", [&flags](const std::string& text) {
-                                        flags.output = text;
-                                        return absl::EndsWith(text, ".ipynb") && text.size() > 6;
-                                      }},
+  arguments.Flag("-o", "FILE.ipynb",
+                 {"a file that ends in .ipynb",
+                  [&flags](const std::string& text) {
+                    flags.output = text;
+                    return absl::EndsWith(text, ".ipynb") && text.size() > 6;
+                  }},
                  "write a notebook with an explanation and the cell", "prints the cell");
   arguments.Epilogue(
       "The cell takes the join string from the secret POTLUCK_JOIN of Colab or Kaggle, else from the environment's "

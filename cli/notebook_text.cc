@@ -105,10 +105,11 @@ std::string Explanation(const NotebookOptions& options) {
       "coordinator. *Interrupt* it once to leave: what is being computed is handed in first.\n\n");
   absl::StrAppend(&text, "**The rule here.** ", RuleOf(platform));
   if (const std::string source = SourceOf(platform); !source.empty()) absl::StrAppend(&text, " (", source, ".)");
-  absl::StrAppend(&text,
-                  " Where a platform restricts workers, set `RULES_CONFIRMED = True` in the cell once you have read its "
-                  "rule and keep it.\n\n**One worker an account.** Do not open several accounts or several such notebooks "
-                  "to get around a platform's limits.");
+  absl::StrAppend(
+      &text,
+      " Where a platform restricts workers, set `RULES_CONFIRMED = True` in the cell once you have read its "
+      "rule and keep it.\n\n**One worker an account.** Do not open several accounts or several such notebooks "
+      "to get around a platform's limits.");
   if (platform != nullptr && !platform->limits.empty()) {
     absl::StrAppend(&text, "\n\n**Limits.** ", platform->limits, " The worker leaves before the end that it knows of.");
   }
@@ -116,9 +117,10 @@ std::string Explanation(const NotebookOptions& options) {
   if (options.embed_token) {
     return absl::StrCat(text, "It stands in the cell: do not pass this notebook on.");
   }
-  return absl::StrCat(text,
-                      "It is not in this notebook: the cell takes it from this platform's secret named `POTLUCK_JOIN`, or "
-                      "from the environment variable of that name, or asks for it.");
+  return absl::StrCat(
+      text,
+      "It is not in this notebook: the cell takes it from this platform's secret named `POTLUCK_JOIN`, or "
+      "from the environment variable of that name, or asks for it.");
 }
 
 Json Metadata(const NotebookOptions& options) {
@@ -143,7 +145,8 @@ absl::StatusOr<std::string> NotebookCell(const NotebookOptions& options) {
   }
   if (!IsForAny(options) && options.join.pin.empty() && options.join.bundle.empty()) {
     return absl::InvalidArgumentError(
-        "the join string holds neither the coordinator's key nor the digest of its worker bundle, so no cell could tell "
+        "the join string holds neither the coordinator's key nor the digest of its worker bundle, so no cell could "
+        "tell "
         "its program from another's: start the coordinator with a bundle (`serve --bundle DIR`) and take its new join "
         "string");
   }

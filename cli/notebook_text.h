@@ -1,7 +1,7 @@
 // What `potluck notebook` writes: a cell of Python that joins a coordinator, alone or in a notebook that explains it.
 //
-// The cell is notebook_cell.py with what it needs to know filled in, and without the lines that are marked (`#: WORD`) for
-// other cases. Pure functions, thread-safe.
+// The cell is notebook_cell.py with what it needs to know filled in, and without the lines that are marked (`#: WORD`)
+// for other cases. Pure functions, thread-safe.
 #pragma once
 
 #include <optional>

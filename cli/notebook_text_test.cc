@@ -112,9 +112,9 @@ TEST(NotebookTextTest, TheNotebookExplainsAndHoldsTheCell) {
   EXPECT_EQ(notebook["nbformat"], 4);
   ASSERT_EQ(notebook["cells"].size(), 2u);
   const std::string text = notebook["cells"][0]["source"];
-  for (const std::string& part : {FindPlatform("colab")->rule, FindPlatform("colab")->source, FindPlatform("colab")->dated,
-                                  FindPlatform("colab")->limits, std::string("One worker an account"),
-                                  std::string("lab.example.org:4242")}) {
+  for (const std::string& part :
+       {FindPlatform("colab")->rule, FindPlatform("colab")->source, FindPlatform("colab")->dated,
+        FindPlatform("colab")->limits, std::string("One worker an account"), std::string("lab.example.org:4242")}) {
     EXPECT_TRUE(absl::StrContains(text, part)) << part;
   }
   EXPECT_EQ(notebook["cells"][1]["source"].get<std::string>() + "\n", Cell(options));

@@ -93,20 +93,20 @@ WebResponse Answer(const WebRequest& request, const Bundle* bundle, const Tokens
   }
   if (request.method != "GET") return PlainResponse(405, "Only GET and HEAD are allowed here.");
   if (bundle == nullptr) {
-    return PlainResponse(404,
-                         "this coordinator has no worker bundle: whoever runs it makes one by deploy/package.sh, or names "
-                         "its folder by `serve --bundle DIR`, and starts it again");
+    return PlainResponse(
+        404,
+        "this coordinator has no worker bundle: whoever runs it makes one by deploy/package.sh, or names "
+        "its folder by `serve --bundle DIR`, and starts it again");
   }
   const std::string digest = HexDigest(bundle->digest);
   WebResponse response;
   if (request.path == kPath) {
     response.content_type = "application/json";
-    response.body = nlohmann::ordered_json{{"version", bundle->version},
-                                           {"file", bundle->file},
-                                           {"sha256", digest},
-                                           {"size", bundle->bytes->size()}}
-                        .dump() +
-                    "\n";
+    response.body =
+        nlohmann::ordered_json{
+            {"version", bundle->version}, {"file", bundle->file}, {"sha256", digest}, {"size", bundle->bytes->size()}}
+            .dump() +
+        "\n";
   } else if (request.path == absl::StrCat(kPath, "/", digest)) {
     response.content_type = "application/zip";
     response.shared = bundle->bytes;
@@ -124,15 +124,15 @@ WebResponse Answer(const WebRequest& request, const Bundle* bundle, const Tokens
 absl::StatusOr<Bundle> LoadBundle(const std::string& directory, absl::string_view version) {
   const std::vector<Wheel> wheels = FindWheels(directory);
   if (wheels.size() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the bundle's folder ", directory, " holds ",
-        wheels.empty() ? "no wheel" : absl::StrCat(wheels.size(), " wheels (", Names(wheels), ")"), "; it must hold one, ",
-        kPrefix, version, "-...", kSuffix, ", as deploy/package.sh makes it"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the bundle's folder ", directory, " holds ",
+                     wheels.empty() ? "no wheel" : absl::StrCat(wheels.size(), " wheels (", Names(wheels), ")"),
+                     "; it must hold one, ", kPrefix, version, "-...", kSuffix, ", as deploy/package.sh makes it"));
   }
   if (wheels[0].version != version) {
-    return absl::InvalidArgumentError(absl::StrCat("the bundle's folder ", directory, " holds ", wheels[0].name,
-                                                   ", and this coordinator is of version ", version,
-                                                   ": workers must have the same; make the wheel by deploy/package.sh"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the bundle's folder ", directory, " holds ", wheels[0].name, ", and this coordinator is of version ", version,
+        ": workers must have the same; make the wheel by deploy/package.sh"));
   }
   return Load(wheels[0]);
 }

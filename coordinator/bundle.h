@@ -5,9 +5,9 @@
 //   GET /bundle/<sha256>   the wheel; a part of it (`Range: bytes=N-`) is enough to go on with a download
 //   GET /bundle/cell.py    what a notebook's cell runs once it trusts the coordinator (cell.py)
 //
-// All need `Authorization: Bearer TOKEN` with any token that may come in now; a refusal is one sentence of plain text. Every
-// answer carries the header `Potluck` with the coordinator's version, by which a client knows that no portal or proxy
-// answered in its place.
+// All need `Authorization: Bearer TOKEN` with any token that may come in now; a refusal is one sentence of plain text.
+// Every answer carries the header `Potluck` with the coordinator's version, by which a client knows that no portal or
+// proxy answered in its place.
 //
 // The wheel is read and digested once and stays in memory, once for all who download it. Plain functions and values;
 // thread-safe.

@@ -72,9 +72,10 @@ TEST(BundleTest, TheFolderHoldsExactlyOneWheelOfThisVersion) {
   EXPECT_EQ(bundle->digest, Sha256(FakeWheel(100)));
 
   folder.Add(WheelOf("0.2.0"));
-  EXPECT_EQ(Complaint(folder.path()),
-            absl::StrCat("the bundle's folder ", folder.path(), " holds 2 wheels (", WheelOf("0.1.0"), ", ",
-                         WheelOf("0.2.0"), "); it must hold one, potluck-0.1.0-....whl, as deploy/package.sh makes it"));
+  EXPECT_EQ(
+      Complaint(folder.path()),
+      absl::StrCat("the bundle's folder ", folder.path(), " holds 2 wheels (", WheelOf("0.1.0"), ", ", WheelOf("0.2.0"),
+                   "); it must hold one, potluck-0.1.0-....whl, as deploy/package.sh makes it"));
 }
 
 TEST(BundleTest, AFolderWithoutItSaysWhatIsThereInstead) {
@@ -115,8 +116,7 @@ class BundleTable {
     coordinator_ = std::make_unique<EchoCoordinator>(FrontDoorOptions(), absl::Now(), std::move(web));
   }
 
-  std::string NewToken(Role role = Role::kWorker, absl::Duration lifetime = absl::Hours(1),
-                       absl::Time made = kNow) {
+  std::string NewToken(Role role = Role::kWorker, absl::Duration lifetime = absl::Hours(1), absl::Time made = kNow) {
     return tokens_.Create(absl::StrCat("t", ++made_), role, lifetime, made)->secret;
   }
   std::string Request(const std::string& path, const std::string& token, const std::string& more = "",
@@ -170,11 +170,13 @@ TEST(BundleTest, NobodyElseDoesAndIsToldWhy) {
   ASSERT_TRUE(table.tokens().Revoke(TokenId{2}, kNow).ok());
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "This needs a join string's token"},
-      {"unknown-token-of-the-tests", "does not know the join string's token; ask whoever runs it for a new join string"},
+      {"unknown-token-of-the-tests",
+       "does not know the join string's token; ask whoever runs it for a new join string"},
       {expired, "expired at"},
       {revoked, "revoked"}};
   for (const auto& [token, sentence] : cases) {
-    for (const std::string& path : {std::string("/bundle"), table.wheel_path(), std::string("/bundle/cell.py"), std::string("/bundle/x")}) {
+    for (const std::string& path :
+         {std::string("/bundle"), table.wheel_path(), std::string("/bundle/cell.py"), std::string("/bundle/x")}) {
       const std::string answer = table.Ask(table.Request(path, token));
       EXPECT_TRUE(absl::StartsWith(answer, "HTTP/1.1 401 Unauthorized\r\n")) << answer;
       EXPECT_TRUE(absl::StrContains(Body(answer), sentence)) << answer;
@@ -189,8 +191,8 @@ TEST(BundleTest, WhatIsNotThereIsSaid) {
   const std::string other = table.Ask(table.Request("/bundle/" + std::string(64, '0'), token));
   EXPECT_TRUE(absl::StartsWith(other, "HTTP/1.1 404 Not Found\r\n")) << other;
   EXPECT_EQ(Body(other), "this coordinator has another bundle than was asked for: ask for /bundle again\n");
-  EXPECT_TRUE(absl::StartsWith(table.Ask(table.Request("/bundle", token, "Content-Length: 0\r\n", "POST")),
-                               "HTTP/1.1 405 "));
+  EXPECT_TRUE(
+      absl::StartsWith(table.Ask(table.Request("/bundle", token, "Content-Length: 0\r\n", "POST")), "HTTP/1.1 405 "));
   table.TakeAway();
   const std::string none = table.Ask(table.Request("/bundle", token));
   EXPECT_TRUE(absl::StartsWith(none, "HTTP/1.1 404 Not Found\r\n")) << none;

@@ -1,5 +1,5 @@
-// For tests: a front door on the loopback with the web server and a gRPC service behind it that echoes every message, and
-// clients that speak to it by hand.
+// For tests: a front door on the loopback with the web server and a gRPC service behind it that echoes every message,
+// and clients that speak to it by hand.
 //
 // The echo needs the token kEchoToken; the sentence of a call without it is BearerToken's.
 #pragma once
@@ -106,9 +106,7 @@ class TlsClient {
     }
     return answer;
   }
-  void Send(const std::string& request) {
-    SSL_write(ssl_.get(), request.data(), static_cast<int>(request.size()));
-  }
+  void Send(const std::string& request) { SSL_write(ssl_.get(), request.data(), static_cast<int>(request.size())); }
   // Adds what comes next; false at the end.
   bool Receive(std::string& answer) {
     char buffer[4096];

@@ -116,9 +116,7 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
  private:
-  void SetDeadline() {
-    beast::get_lowest_layer(stream_).expires_after(ToChrono(shared_.options.step_deadline));
-  }
+  void SetDeadline() { beast::get_lowest_layer(stream_).expires_after(ToChrono(shared_.options.step_deadline)); }
 
   void Read() {
     parser_.emplace();
@@ -132,8 +130,10 @@ class Session : public std::enable_shared_from_this<Session> {
   void OnRead(error_code error) {
     if (!error) return Answer();
     if (error == http::error::end_of_stream) return Close();
-    if (error == http::error::header_limit) return Send(PlainResponse(431, "The request's header is too long."), false, false);
-    if (error == http::error::body_limit) return Send(PlainResponse(413, "The request's body is too long."), false, false);
+    if (error == http::error::header_limit)
+      return Send(PlainResponse(431, "The request's header is too long."), false, false);
+    if (error == http::error::body_limit)
+      return Send(PlainResponse(413, "The request's body is too long."), false, false);
     if (error.category() == make_error_code(http::error::bad_method).category() &&
         error != http::error::partial_message) {
       return Send(PlainResponse(400, "The request is not valid HTTP/1.1."), false, false);

@@ -32,7 +32,8 @@ struct WebResponse {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
-  // Instead of `body`: bytes that never change and that any number of answers share. Of these a client may ask for a part
+  // Instead of `body`: bytes that never change and that any number of answers share. Of these a client may ask for a
+  // part
   // (`Range: bytes=N-`), so that a download can be taken up again.
   std::shared_ptr<const std::string> shared = nullptr;
   std::vector<std::pair<std::string, std::string>> headers = {};  // Besides those that every answer has.
@@ -49,9 +50,9 @@ WebResponse WelcomeRoute(const WebRequest& request);
 
 struct WebServerOptions {
   WebRoute route = WelcomeRoute;
-  size_t max_connections = 256;                      // One more is closed at once.
-  size_t max_header = 16 * 1024;                     // Bytes; answered with 431 beyond.
-  size_t max_body = 64 * 1024;                       // Bytes; answered with 413 beyond.
+  size_t max_connections = 256;   // One more is closed at once.
+  size_t max_header = 16 * 1024;  // Bytes; answered with 431 beyond.
+  size_t max_body = 64 * 1024;    // Bytes; answered with 413 beyond.
   // For the handshake, for a request, between requests; and an answer of which the client takes nothing for so long is
   // broken off.
   absl::Duration step_deadline = absl::Seconds(15);

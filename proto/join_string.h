@@ -8,7 +8,8 @@
 //              certificate is checked against the system's roots, for a tunnel that ends TLS itself.
 //   TOKEN      the secret, base64url, 22 to 128 characters.
 //   EXTENSION  `name~value`; a reader passes over those that it does not know. So far:
-//                bundle~DIGEST  base64url of the SHA-256 of the worker bundle (43 characters). It is there where there is
+//                bundle~DIGEST  base64url of the SHA-256 of the worker bundle (43 characters). It is there where there
+//                is
 //                               no PIN: whoever ends TLS in between cannot then hand out another program.
 //   CHECK      base64url of the first 3 bytes of the SHA-256 of the fragment up to and with the last dot before it.
 //

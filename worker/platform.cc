@@ -162,7 +162,7 @@ absl::Duration SessionLeft(const Platform& platform, bool has_gpu, absl::Duratio
   return limit == kNone ? kNone : std::max(absl::ZeroDuration(), limit - age);
 }
 
-SessionEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age) {
+ExpectedEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age) {
   const absl::Duration limit = has_gpu ? platform.gpu_session : platform.cpu_session;
   if (limit == kNone) return {};
   if (age >= limit) {

@@ -53,11 +53,11 @@ bool HasNvidiaDevice(const std::string& root = "");
 absl::Duration SessionLeft(const Platform& platform, bool has_gpu, absl::Duration age);
 
 // When a worker takes its session to end, and one sentence that says so.
-struct SessionEnd {
+struct ExpectedEnd {
   absl::Duration in = absl::InfiniteDuration();  // InfiniteDuration: no end is known.
   std::string sentence;                          // Empty: there is nothing to say.
 };
 // A session that is older than the known limit has evidently got another one: its end is not known then.
-SessionEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age);
+ExpectedEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age);
 
 }  // namespace potluck

@@ -156,7 +156,7 @@ TEST_F(PlatformTest, WhatIsLeftDependsOnTheGpu) {
 
 TEST_F(PlatformTest, AKnownEndIsSaid) {
   const Platform& colab = *FindPlatform("colab");
-  SessionEnd end = KnownEnd(colab, true, absl::Minutes(20));
+  ExpectedEnd end = KnownEnd(colab, true, absl::Minutes(20));
   EXPECT_EQ(end.in, absl::Hours(12) - absl::Minutes(20));
   EXPECT_EQ(end.sentence,
             "this session is expected to end in 11 h 40 min: Google Colab gives 12 h with a GPU and it is 20 min old; "
@@ -171,7 +171,7 @@ TEST_F(PlatformTest, AKnownEndIsSaid) {
 }
 
 TEST_F(PlatformTest, ASessionThatHasOutlivedItsLimitHasNoKnownEnd) {
-  const SessionEnd end = KnownEnd(*FindPlatform("colab"), true, absl::Hours(13));
+  const ExpectedEnd end = KnownEnd(*FindPlatform("colab"), true, absl::Hours(13));
   EXPECT_EQ(end.in, absl::InfiniteDuration());
   EXPECT_EQ(end.sentence,
             "this session has outlived the 12 h that Google Colab is known to give, so its end is not known; --ends-in "

@@ -99,7 +99,8 @@ def programs_in(folder):
 class Coordinator:
     """`potluck serve`, always on the same port and with the same state."""
 
-    def __init__(self, scratch, bundle=None, flags=()):
+    def __init__(self, scratch, bundle=None, flags=(), program=PROGRAM):
+        self.program = program
         self.scratch = pathlib.Path(scratch)
         self.state = self.scratch / "state"
         self.port = free_port()
@@ -109,7 +110,7 @@ class Coordinator:
         self.log = self.scratch / "serve.log"
 
     def start(self):
-        command = [PROGRAM, "serve", "--state", self.state, "--listen", f"127.0.0.1:{self.port}", *self.flags]
+        command = [self.program, "serve", "--state", self.state, "--listen", f"127.0.0.1:{self.port}", *self.flags]
         if self.bundle is not None:
             command += ["--bundle", self.bundle]
         with open(self.log, "ab") as log:
