@@ -66,9 +66,7 @@ Spread SpreadOf(std::vector<absl::Duration> durations) {
   return spread;
 }
 
-int Rank(GpuAnswer gpu) {
-  return gpu == v1::SessionStatus::HAS ? 2 : gpu == v1::SessionStatus::REFUSED ? 1 : 0;
-}
+int Rank(GpuAnswer gpu) { return gpu == v1::SessionStatus::HAS ? 2 : gpu == v1::SessionStatus::REFUSED ? 1 : 0; }
 
 bool IsHosted(const std::string& place) {
   const Platform* platform = FindPlatform(place);
@@ -87,9 +85,9 @@ PlatformSession SessionOf(const v1::SessionStatus& stay, absl::Time now) {
   const absl::Time from = FromMillis(stay.opened_unix_ms());
   session.stays = {{from, std::max(from, stay.closed_unix_ms() == 0 ? now : FromMillis(stay.closed_unix_ms()))}};
   // A newer coordinator may know other ends; an end it is.
-  session.end = stay.closed_unix_ms() == 0                               ? v1::SessionStatus::END_UNSPECIFIED
+  session.end = stay.closed_unix_ms() == 0                         ? v1::SessionStatus::END_UNSPECIFIED
                 : stay.end() == v1::SessionStatus::END_UNSPECIFIED ? v1::SessionStatus::LOST
-                                                                         : stay.end();
+                                                                   : stay.end();
   return session;
 }
 
@@ -265,9 +263,8 @@ Availability FindAvailability(const Presence& presence, absl::Time since, LaneOf
     all_refusals.insert(all_refusals.end(), refusals.begin(), refusals.end());
     availability.lanes.push_back(std::move(lane));
   }
-  std::stable_sort(availability.lanes.begin(), availability.lanes.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.name, a.place) < std::tie(b.name, b.place);
-  });
+  std::stable_sort(availability.lanes.begin(), availability.lanes.end(),
+                   [](const auto& a, const auto& b) { return std::tie(a.name, a.place) < std::tie(b.name, b.place); });
   if (availability.lanes.empty()) return availability;
   Count(availability.all);
   availability.all.gap_lengths = SpreadOf(std::move(all_gaps));

@@ -1,11 +1,12 @@
-// How available workers were: sessions, their lengths, the gaps until the next, refused GPUs. The questions are those of
-// section V of the paper (T. Carneiro et al., IEEE Access 6, 2018), which asked them of one notebook: its first session
-// lasted 12 h, the second 3 h, then there was no GPU for 5 h.
+// How available workers were: sessions, their lengths, the gaps until the next, refused GPUs. The questions are those
+// of section V of the paper (T. Carneiro et al., IEEE Access 6, 2018), which asked them of one notebook: its first
+// session lasted 12 h, the second 3 h, then there was no GPU for 5 h.
 //
-// The coordinator tells of stays at the table. A *session* is what a notebook platform grants: stays of one installation
-// with one place and one beginning, whatever lies between them. Where a platform grants none (one's own machine), or
-// does not say when it began, a stay goes on with the next one if its worker did not leave by itself and was back soon.
-// Times when the coordinator itself did not run are nobody's gap and nobody's presence: they are left out.
+// The coordinator tells of stays at the table. A *session* is what a notebook platform grants: stays of one
+// installation with one place and one beginning, whatever lies between them. Where a platform grants none (one's own
+// machine), or does not say when it began, a stay goes on with the next one if its worker did not leave by itself and
+// was back soon. Times when the coordinator itself did not run are nobody's gap and nobody's presence: they are left
+// out.
 //
 // Values and pure functions, thread-safe.
 #pragma once
@@ -73,9 +74,9 @@ struct AvailabilityLane {
   absl::Duration total;                   // Of all, so far.
   std::vector<TimeRange> gaps;            // As they lie in time, the coordinator's own absence included ...
   Spread gap_lengths;                     // ... and without it.
-  Spread refusals;                        // From the end of a session with a GPU, or the first refusal, to the next GPU.
-  bool is_refused_now = false;            // The last of these goes on.
-  std::map<SessionEnding, size_t> ends;   // Open ones are not among them.
+  Spread refusals;                       // From the end of a session with a GPU, or the first refusal, to the next GPU.
+  bool is_refused_now = false;           // The last of these goes on.
+  std::map<SessionEnding, size_t> ends;  // Open ones are not among them.
   size_t open = 0;
   double share = 0;  // Of the time since it first came in which the coordinator ran: that in which it was there.
 };

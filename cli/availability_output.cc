@@ -205,13 +205,13 @@ TimelineLane LaneOnTimeline(const AvailabilityLane& lane) {
                           absl::StrFormat("%.0f %%", lane.share * 100));
   // Whole sessions first: what they grant lies behind who was there.
   for (const PlatformSession& session : lane.sessions) {
-    out.bars.push_back({session.start(), session.left(), TimelineBar::kElsewhere, "",
-                        BarTooltip(session, session.length())});
+    out.bars.push_back(
+        {session.start(), session.left(), TimelineBar::kElsewhere, "", BarTooltip(session, session.length())});
   }
   for (const PlatformSession& session : lane.sessions) {
     for (const TimeRange& stay : session.stays) {
-      out.bars.push_back({stay.from, stay.to, KindOf(session.gpu), ShortTime(stay.length()),
-                          BarTooltip(session, stay.length())});
+      out.bars.push_back(
+          {stay.from, stay.to, KindOf(session.gpu), ShortTime(stay.length()), BarTooltip(session, stay.length())});
     }
   }
   return out;
@@ -240,8 +240,8 @@ std::string AvailabilityText(const Availability& availability) {
       DateText(absl::ToUnixMillis(availability.window.to)), ", ", ShortTime(window), "; the coordinator ran ",
       window > absl::ZeroDuration() ? Percent(1 - absl::FDivDuration(away, window)) : Percent(1), " of that.\n\n");
   if (availability.lanes.empty()) return absl::StrCat(text, "No worker was at the table.\n");
-  absl::StrAppend(&text, SessionsTable(availability), "\n", GapsTable(availability), "\n",
-                  PaperTable(availability.all), "\n");
+  absl::StrAppend(&text, SessionsTable(availability), "\n", GapsTable(availability), "\n", PaperTable(availability.all),
+                  "\n");
   return absl::StrCat(text,
                       "Lengths are those of sessions whose end was seen, where the platform limits them since they\n"
                       "began there. Gaps and shares leave out when the coordinator itself did not run.\n");
@@ -284,13 +284,13 @@ std::string AvailabilitySvg(const Availability& availability) {
     timeline.from = std::min(timeline.from, session.joined());
   }
   timeline.from = std::max(timeline.from, availability.window.from);
-  timeline.description = absl::StrCat(
-      availability.all.sessions.size(), " sessions in ", availability.lanes.size(), " lanes, ",
-      availability.all.with_gpu, " with a GPU, ", availability.all.refused, " to which one was refused, from ",
-      DateText(absl::ToUnixMillis(timeline.from)), " to ", DateText(absl::ToUnixMillis(timeline.to)), ".");
+  timeline.description = absl::StrCat(availability.all.sessions.size(), " sessions in ", availability.lanes.size(),
+                                      " lanes, ", availability.all.with_gpu, " with a GPU, ", availability.all.refused,
+                                      " to which one was refused, from ", DateText(absl::ToUnixMillis(timeline.from)),
+                                      " to ", DateText(absl::ToUnixMillis(timeline.to)), ".");
   for (const TimeRange& away : availability.away) {
-    timeline.backdrop.push_back(
-        {away.from, away.to, TimelineBar::kUnknown, "", absl::StrCat("the coordinator was away for ", ShortTime(away.length()))});
+    timeline.backdrop.push_back({away.from, away.to, TimelineBar::kUnknown, "",
+                                 absl::StrCat("the coordinator was away for ", ShortTime(away.length()))});
   }
   timeline.backdrop_name = "coordinator away";
   // On a shorter scale there would be no comparing.

@@ -58,7 +58,10 @@ class AvailabilityTest : public testing::Test {
     if (found.lanes.empty()) return text;
     for (const PlatformSession& session : found.lanes[0].sessions) {
       absl::StrAppend(&text, text.empty() ? "" : ", ", absl::ToDoubleHours(session.start() - At(0)), "+",
-                      absl::ToDoubleHours(session.length()), session.is_open() ? " open" : session.is_cut() ? " cut" : "");
+                      absl::ToDoubleHours(session.length()),
+                      session.is_open()  ? " open"
+                      : session.is_cut() ? " cut"
+                                         : "");
     }
     return text;
   }
@@ -190,7 +193,8 @@ TEST_F(AvailabilityTest, ARefusalWhileAnotherOfTheLaneHasAGpuIsNoTimeWithout) {
 
 TEST_F(AvailabilityTest, ANotebookThatLosesItsDiskIsFollowedByNameOrToken) {
   for (uint64_t i = 0; i < 3; ++i) {
-    Status& stay = Colab(20.0 * static_cast<double>(i), 20.0 * static_cast<double>(i), 20.0 * static_cast<double>(i) + 12);
+    Status& stay =
+        Colab(20.0 * static_cast<double>(i), 20.0 * static_cast<double>(i), 20.0 * static_cast<double>(i) + 12);
     stay.set_worker(i + 1);
     stay.set_name("colab");
     stay.set_token_name("ada's notebook");

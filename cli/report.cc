@@ -29,8 +29,7 @@ absl::StatusOr<Presence> ReadPresence(Client& client, absl::Duration days) {
     if (!status.ok()) return status;
     for (const v1::SessionStatus& session : reply.sessions()) presence.stays.push_back(session);
     for (const v1::TimeSpan& span : reply.ran()) {
-      presence.ran.push_back(
-          {absl::FromUnixMillis(span.from_unix_ms()), absl::FromUnixMillis(span.to_unix_ms())});
+      presence.ran.push_back({absl::FromUnixMillis(span.from_unix_ms()), absl::FromUnixMillis(span.to_unix_ms())});
     }
     presence.now = absl::FromUnixMillis(reply.now_unix_ms());
     // A coordinator that does not count up would be asked for ever.
@@ -70,8 +69,7 @@ int ReportAvailability(const Args& args) {
   Client client(flags.join);
   const absl::StatusOr<Presence> presence = ReadPresence(client, absl::Hours(24) * days);
   if (!presence.ok()) return Fail(presence.status());
-  const Availability availability =
-      FindAvailability(*presence, presence->now - absl::Hours(24) * days, LaneNamed(by));
+  const Availability availability = FindAvailability(*presence, presence->now - absl::Hours(24) * days, LaneNamed(by));
   std::fputs((flags.json ? AvailabilityJson(availability) : AvailabilityText(availability)).c_str(), stdout);
   if (svg == nullptr) return kExitOk;
   FlushOutput().IgnoreError();  // Before what follows on standard error; main() tells.

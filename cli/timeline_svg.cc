@@ -55,9 +55,9 @@ std::string TextAt(double x, double y, const char* anchor, const std::string& te
 }
 
 absl::Duration TickStep(absl::Duration window) {
-  static const absl::Duration kSteps[] = {
-      absl::Seconds(1),  absl::Seconds(5), absl::Seconds(15), absl::Minutes(1), absl::Minutes(5), absl::Minutes(15),
-      absl::Minutes(30), absl::Hours(1),   absl::Hours(2),    absl::Hours(3),   absl::Hours(6),   absl::Hours(12)};
+  static const absl::Duration kSteps[] = {absl::Seconds(1), absl::Seconds(5),  absl::Seconds(15), absl::Minutes(1),
+                                          absl::Minutes(5), absl::Minutes(15), absl::Minutes(30), absl::Hours(1),
+                                          absl::Hours(2),   absl::Hours(3),    absl::Hours(6),    absl::Hours(12)};
   for (const absl::Duration step : kSteps) {
     if (window / step <= kMostTicks) return step;
   }
@@ -80,8 +80,7 @@ class Drawing {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" width=\"%g\" height=\"%g\" "
         "font-family=\"sans-serif\" role=\"img\">\n<title>%s</title>\n<desc>%s</desc>\n",
         kWidth, height, kWidth, height, Escaped(timeline_.title), Escaped(timeline_.description));
-    absl::StrAppend(&svg, Patterns(),
-                    TextAt(16, 28, "start", timeline_.title, 15, " font-weight=\"bold\""), Legend());
+    absl::StrAppend(&svg, Patterns(), TextAt(16, 28, "start", timeline_.title, 15, " font-weight=\"bold\""), Legend());
     for (const TimelineBar& bar : timeline_.backdrop) absl::StrAppend(&svg, Bar(bar, kTop, bottom_ - kTop));
     absl::StrAppend(&svg, Axis());
     if (lanes_ == 0) absl::StrAppend(&svg, TextAt(kLeft + 8, kTop + 24, "start", "nobody was at the table"));
@@ -181,15 +180,14 @@ class Drawing {
       const std::string date = absl::FormatTime("%d %b", tick, utc);
       absl::StrAppend(&svg, absl::StrFormat("<path d=\"M%.1f %.1fV%.1f\" stroke=\"%s\" stroke-opacity=\"0.25\"/>\n",
                                             X(tick), kTop, bottom_ + 4, kGrey));
-      const std::string text =
-          is_days ? date : absl::FormatTime(has_seconds ? "%H:%M:%S" : "%H:%M", tick, utc);
+      const std::string text = is_days ? date : absl::FormatTime(has_seconds ? "%H:%M:%S" : "%H:%M", tick, utc);
       absl::StrAppend(&svg, TextAt(X(tick), bottom_ + 18, "middle", text));
       if (!is_days && date != last_day) absl::StrAppend(&svg, TextAt(X(tick), bottom_ + 34, "middle", date, 11));
       last_day = date;
     }
-    return absl::StrCat(svg, TextAt(kWidth - kRight + 10, bottom_ + 18, "start", "UTC"),
-                        absl::StrFormat("<path d=\"M%.1f %.1fH%.1f\" stroke=\"%s\"/>\n", kLeft, bottom_,
-                                        kWidth - kRight, kGrey));
+    return absl::StrCat(
+        svg, TextAt(kWidth - kRight + 10, bottom_ + 18, "start", "UTC"),
+        absl::StrFormat("<path d=\"M%.1f %.1fH%.1f\" stroke=\"%s\"/>\n", kLeft, bottom_, kWidth - kRight, kGrey));
   }
 
   const Timeline& timeline_;

@@ -1,4 +1,5 @@
-// Who was there when, as one SVG text: a lane each, time from left to right. No program, font or picture from elsewhere.
+// Who was there when, as one SVG text: a lane each, time from left to right. No program, font or picture from
+// elsewhere.
 //
 // The background is the page's, as in plot_svg.h. What a bar is shows by its colour (distinguishable with every kind of
 // colour vision) and by its shape. Pure functions, thread-safe.

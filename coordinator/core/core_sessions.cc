@@ -14,8 +14,8 @@ constexpr absl::Duration kRetryStore = absl::Seconds(5);
 
 void Core::OpenEntry(Instant now, Session& session) {
   const std::vector<WorkerDescribed>& history = worker_history_[session.worker];
-  session.entry = book_.Open(now, session.worker, session.joined, session.began,
-                             history.empty() ? "" : history.back().devices);
+  session.entry =
+      book_.Open(now, session.worker, session.joined, session.began, history.empty() ? "" : history.back().devices);
 }
 
 void Core::CloseEntry(Instant now, Session& session, SessionEnd end) {
@@ -32,8 +32,8 @@ void Core::LookAround(Instant now) {
   const bool was_away = book_.Beat(now);
   for (auto& [id, session] : sessions_) {
     // The next call is due when the last one, which may have been held, is answered.
-    const absl::Duration patience = session.joined.metered ? 3 * options_.metered_interval
-                                                           : options_.scheduler.lease_time + options_.longest_hold;
+    const absl::Duration patience =
+        session.joined.metered ? 3 * options_.metered_interval : options_.scheduler.lease_time + options_.longest_hold;
     if (session.call || session.heard + patience > now.monotonic) continue;
     CloseEntry(now, session, was_away ? SessionEnd::kAway : SessionEnd::kLost);
   }

@@ -47,8 +47,7 @@ class SessionsTest : public CoreTest {
 
   // "1 anna 0+30 drained; 2 anna 60+": from which second on, for how long, how it ended.
   std::string Book() const {
-    static const char* const kEnds[] = {"",        "drained",     "lost",    "replaced",
-                                        "revoked", "quarantined", "stopped", "away"};
+    static const char* const kEnds[] = {"", "drained", "lost", "replaced", "revoked", "quarantined", "stopped", "away"};
     std::string text;
     for (const StoredSession& session : facts_.sessions().ReadPage({.max_sessions = 100})) {
       absl::StrAppend(&text, text.empty() ? "" : "; ", session.opened.number, " ", session.opened.name, " ",

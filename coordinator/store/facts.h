@@ -209,7 +209,7 @@ struct SessionsForgotten {
 
 using Fact = std::variant<JobSubmitted, JobSettings, JobEnded, JobDeleted, RoundOpened, SliceCommitted, SliceRetracted,
                           SliceDisagreed, SliceVerified, WorkerSeen, WorkerQuarantined, WorkerPardoned, TokenCreated,
-                          TokenRevoked, BlobNamed, WorkerDescribed, StateSaved, SessionOpened,
-                          SessionClosed, CoordinatorRan, SessionsForgotten>;
+                          TokenRevoked, BlobNamed, WorkerDescribed, StateSaved, SessionOpened, SessionClosed,
+                          CoordinatorRan, SessionsForgotten>;
 
 }  // namespace potluck

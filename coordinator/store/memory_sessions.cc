@@ -34,8 +34,8 @@ Verdict MemorySessions::Apply(const CoordinatorRan& fact) {
 }
 
 Verdict MemorySessions::Apply(const SessionsForgotten& fact) {
-  const size_t sessions =
-      std::erase_if(sessions_, [&](const auto& row) { return row.second.closed && row.second.closed->at < fact.before; });
+  const size_t sessions = std::erase_if(
+      sessions_, [&](const auto& row) { return row.second.closed && row.second.closed->at < fact.before; });
   const size_t runs = std::erase_if(runs_, [&](const auto& run) { return run.second < fact.before; });
   return sessions + runs > 0 ? Verdict::kStored : Verdict::kRepeat;
 }

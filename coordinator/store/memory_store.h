@@ -105,8 +105,7 @@ class MemoryStore final : public Store {
   absl::StatusOr<std::vector<StoredSlice>> ReadPage(const SlicePage& page) override ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) override
       ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::StatusOr<std::vector<StoredSession>> ReadSessions(const SessionPage& page) override
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<StoredSession>> ReadSessions(const SessionPage& page) override ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<CoordinatorRan>> ReadRuns(absl::Time since) override ABSL_LOCKS_EXCLUDED(mutex_);
   // FailedPrecondition: there is no file to copy.
   absl::Status BackUp(const std::string& file) override;

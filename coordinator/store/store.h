@@ -45,10 +45,10 @@ struct StoreContents {
   std::vector<TokenCreated> tokens;                  // Without the revoked ones.
   std::vector<TokenCreated> revoked_tokens;
   std::vector<BlobNamed> blobs;
-  JobId last_job{};  // Highest JobId ever given, deleted ones included.
-  std::vector<SessionOpened> open_sessions;             // Of the sessions only those that were not closed.
-  uint64_t last_session = 0;                            // Highest number of a session that is kept.
-  absl::Time last_ran_until = absl::InfinitePast();     // When the coordinator was last known to run.
+  JobId last_job{};                                  // Highest JobId ever given, deleted ones included.
+  std::vector<SessionOpened> open_sessions;          // Of the sessions only those that were not closed.
+  uint64_t last_session = 0;                         // Highest number of a session that is kept.
+  absl::Time last_ran_until = absl::InfinitePast();  // When the coordinator was last known to run.
 };
 
 // A slice that counts, and what is known of it besides.

@@ -63,8 +63,8 @@ TEST_P(StoreTest, EveryFactIsFoundAgain) {
       " ended 1 92 \n"
       "worker 18446744073709551615 installation 1 laptop 1700000060000000000\n"
       "worker 2 installation 2 lab-7 1700000062000000000\n"
-            "worker 2 is lab, 0.1, Linux x86_64, cpu/avx2/x86-64 1700000061000000000\n"
-            "worker 2 is lab-7, 0.2, Linux x86_64, cpu/avx2/x86-64 1700000062000000000\n"
+      "worker 2 is lab, 0.1, Linux x86_64, cpu/avx2/x86-64 1700000061000000000\n"
+      "worker 2 is lab-7, 0.2, Linux x86_64, cpu/avx2/x86-64 1700000062000000000\n"
       "quarantined 2 it was found wrong 1700000063000000000\n"
       "token 1 ada 3 never\n"
       "revoked token 2 bob 1 expires\n" +
@@ -502,8 +502,8 @@ TEST_P(StoreTest, SessionsAreReadPageByPage) {
 
 TEST_P(StoreTest, ASessionEndsOnceAndItsNumberIsTaken) {
   AppendAndWait(*store_, {Came(1, 1, At(1)), SessionClosed{1, SessionEnd::kLost, At(5)}});
-  EXPECT_EQ(AppendAndWait(*store_, {SessionClosed{1, SessionEnd::kDrained, At(5)}, Came(1, 2, At(1)),
-                                    Came(1, 1, At(2)), SessionClosed{2, SessionEnd::kLost, At(5)}}),
+  EXPECT_EQ(AppendAndWait(*store_, {SessionClosed{1, SessionEnd::kDrained, At(5)}, Came(1, 2, At(1)), Came(1, 1, At(2)),
+                                    SessionClosed{2, SessionEnd::kLost, At(5)}}),
             (Verdicts{Verdict::kDisagreement, Verdict::kDisagreement, Verdict::kDisagreement, Verdict::kUnknown}));
 }
 
