@@ -149,7 +149,8 @@ Session::Session(const WorkerOptions& options, std::string installation, std::ve
       random_(std::random_device{}()),
       book_(devices.size(), kLeasesASlot),
       back_off_(kFirstRetry, kLongestRetry),
-      busy_at_(started_) {
+      busy_at_(started_),
+      tell_at_(started_ + options.progress_interval) {
   for (DeviceSpec& device : devices) {
     slots_.push_back(std::make_unique<Slot>(*this, static_cast<uint32_t>(slots_.size()), std::move(device)));
   }
@@ -285,6 +286,7 @@ void Session::KeepBusy() {
   if (book_.draining()) return;
   if (MonotonicNow() - busy_at_ > options_.exit_when_idle) StartDraining("there was no work for a while");
   if (MonotonicNow() >= LeavesAt()) StartDraining("this session is about to end");
+  TellProgress();
 }
 
 void Session::StartRun(Slot& slot) {
@@ -322,6 +324,27 @@ void Session::StartDraining(const std::string& why) {
   }
   // A call that is held while nobody has anything to say would only delay the leaving.
   if (talk_ == Talk::kCalling && request_ && request_->slices.empty()) link_->Cancel();
+}
+
+void Session::TellProgress() {
+  const absl::Time now = MonotonicNow();
+  if (now < tell_at_ || !was_joined_ || book_.draining()) return;
+  constexpr int kOften = 10;
+  tell_at_ = now + options_.progress_interval * (++times_told_ < kOften ? 1 : 10);
+  if (results_ == results_told_) {
+    if (!is_idle_told_ && book_.leases().empty() && !is_lost_) Say("at the table, without work at the moment");
+    is_idle_told_ = book_.leases().empty();
+    return;
+  }
+  results_told_ = results_;
+  is_idle_told_ = false;
+  std::string left;
+  if (options_.ends_in != absl::InfiniteDuration()) {
+    left = absl::StrCat("; leaves in ", absl::FormatDuration(absl::Trunc(LeavesAt() - now, absl::Minutes(1))));
+  }
+  Say(absl::StrCat("handed in so far: ", results_, results_ == 1 ? " result, " : " results, ",
+                   absl::FormatDuration(absl::Trunc(absl::Seconds(busy_seconds_), absl::Seconds(1))), " of computing",
+                   left));
 }
 
 absl::Time Session::LeavesAt() const {

@@ -181,6 +181,14 @@ TEST_F(SessionTest, ALargeResultOfALargeBlobGoesTheWholeWay) {
   EXPECT_EQ(workers_.WaitForEnd(kPatience), WorkerEnd::kDrained);
 }
 
+TEST_F(SessionTest, WhatWasHandedInIsSaidNowAndThen) {
+  workers_.progress_interval = absl::Nanoseconds(1);
+  rounds().Begin("fetch:0", {rounds().Serve("abc"), rounds().Serve("abcd")});
+  StartWorker();
+  ASSERT_TRUE(rounds().WaitForRounds(2));
+  EXPECT_TRUE(HasSaid("handed in so far: 1 result, "));  // Before it began the second one.
+}
+
 TEST_F(SessionTest, ASmallResultGoesInline) {
   rounds().Begin("fetch:0", {rounds().Serve("abc")});
   StartWorker();

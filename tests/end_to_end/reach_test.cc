@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -15,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/sha256.h"
+#include "proto/versions.h"
 #include "tests/end_to_end/forwarder.h"
 #include "tests/end_to_end/process.h"
 #include "tests/end_to_end/proxies.h"
@@ -137,10 +139,15 @@ TEST(ReachTest, AJobGoesOnWhenItsTcpForwarderIsKilledAndComesBack) {
 
 using MakeTerminator = std::unique_ptr<Terminator> (*)(Table&, absl::Duration);
 
-// The coordinator stands behind it, and trusts it.
+constexpr char kWheel[] = "PK, and potluck/bin/potluck: as good as a wheel";
+
+// The coordinator stands behind it, and trusts it. It has a bundle to hand out.
 bool ServeBehind(Table& table, Terminator& terminator, absl::Duration longest_hold) {
-  table.SetServeFlags({"--public", absl::StrCat("127.0.0.1:", terminator.port()), "--trust-proxy-ca", "--longest-hold",
-                       absl::FormatDuration(longest_hold)});
+  const std::string bundle = table.directory() + "/bundle";
+  std::filesystem::create_directory(bundle);
+  std::ofstream(absl::StrCat(bundle, "/potluck-", kVersion, "-py3-none-manylinux_2_35_x86_64.whl")) << kWheel;
+  table.SetServeFlags({"--public", absl::StrCat("127.0.0.1:", terminator.port()), "--trust-proxy-ca", "--bundle",
+                       bundle, "--longest-hold", absl::FormatDuration(longest_hold)});
   return table.Serve(kShortLease) && terminator.Start();
 }
 
@@ -155,6 +162,9 @@ void JobsPassThrough(MakeTerminator make) {
   EXPECT_EQ(LoadJoinString(table.directory() + "/state/worker.join")->pin, "");
   EXPECT_EQ(LoadJoinString(table.FarAdmin({}))->pin, "");
   EXPECT_NE(LoadJoinString(table.Admin())->pin, "");
+  // What a worker runs cannot be swapped on the way.
+  EXPECT_EQ(LoadJoinString(table.directory() + "/state/worker.join")->bundle, Sha256(kWheel));
+  EXPECT_EQ(LoadJoinString(table.Admin())->bundle, "");
   const Environment trusting = Trusting(*terminator);
   Process& worker = table.Join("worker", kShortSlice, "scalar", trusting);
   Process* victim = &table.Join("victim", kShortSlice, "scalar", trusting);
