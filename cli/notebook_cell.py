@@ -1,4 +1,4 @@
-# Lends this machine's GPU or CPU to the Potluck coordinator @COORDINATOR@, until you interrupt the cell.
+# Lends this machine to the Potluck coordinator @COORDINATOR@, until you interrupt the cell.
 # It downloads THAT COORDINATOR'S PROGRAM and runs it here: go on only if you trust who runs it. One worker an account.
 # @RULE@
 RULES_CONFIRMED = False  # @SOURCE@
@@ -20,7 +20,7 @@ def get(path, **more):  # asks the first address that shows the coordinator's ke
             for _ in range(5 + (der[at] == 0xA0)): at = span(der, at)[1]  # serial to subject; then the key  #: pinned
             digest(der[at : span(der, at)[1]]) == PIN or stop("another key: a portal's, or the cell is old", OSError)  #: keyed
             digest(der[at : span(der, at)[1]]) == join.partition("#")[2].split(".")[1] or stop("another key", OSError)  #: any
-            web.request("GET", path, headers={"Authorization": "Bearer " + join.partition("#")[2].split(".")[2], **more})
+            web.request("GET", path, headers={"Authorization": "Bearer " + join.split("#")[1].split(".")[2], **more})
             answer = web.getresponse()
             answer.getheader("Potluck") or stop(f"HTTP {answer.status}, but from no coordinator", OSError)
             return answer if answer.status < 300 else stop(answer.read().decode())
@@ -39,6 +39,6 @@ try:
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # the key says who it is  #: pinned
     program = get("/bundle/cell.py").read()
-    digest(program) == "@CELL@" or stop("the coordinator is of another version: make the cell anew")  #: unpinned
+    digest(program) == "@CELL@" or stop("this cell is out of date: make it anew")  #: unpinned
     exec(program, dict(globals()))
 except Exception as error: print("potluck:", error if "join" in dir() else f"set the secret POTLUCK_JOIN ({error!r})")

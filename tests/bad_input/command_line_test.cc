@@ -95,7 +95,7 @@ TEST(CommandLineTest, AReportOfWhatCannotBeIsRefused) {
                      {{"report", "availabilty"}, {"\"availabilty\"", "the nearest is availability"}},
                      {{"report", "availability", "--since", "0"}, {"--since is \"0\"", "a whole number from 1 to 400"}},
                      {{"report", "availability", "--since", "x"}, {"--since is \"x\"", "a whole number from 1 to 400"}},
-                     {{"report", "availability", "--by", "day"}, {"--by is \"day\"", "installation, name, token"}},
+                     {{"report", "availability", "--by", "day"}, {"--by is \"day\"", "installation or name or token or place"}},
                      {{"report", "availability"}, {"--coordinator is missing"}}});
 }
 

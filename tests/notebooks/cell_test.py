@@ -322,7 +322,7 @@ class Downloads(harness.TestCase):
         output, _ = self.unpinned(wheel, Bundles(other))
         self.assert_one_sentence(output, "is not the one that the join string names")
         output, _ = self.unpinned(wheel, Bundles(wheel, program=CELL_PROGRAM.read_bytes() + b"\nprint('swapped')\n"))
-        self.assert_one_sentence(output, "the coordinator is of another version: make the cell anew")
+        self.assert_one_sentence(output, "this cell is out of date: make it anew")
 
     def test_without_a_key_a_portal_is_no_coordinator(self):
         wheel = self.script_wheel("portal", "echo worked\n")
