@@ -126,12 +126,13 @@ std::vector<Case> Commands() {
 }
 
 TEST(CommandLineTest, AReportOfWhatCannotBeIsRefused) {
-  ExpectUsageErrors({{{"report"}, {"the command after `potluck report` is missing", "availability"}},
-                     {{"report", "availabilty"}, {"\"availabilty\"", "the nearest is availability"}},
-                     {{"report", "availability", "--since", "0"}, {"--since is \"0\"", "a whole number from 1 to 400"}},
-                     {{"report", "availability", "--since", "x"}, {"--since is \"x\"", "a whole number from 1 to 400"}},
-                     {{"report", "availability", "--by", "day"}, {"--by is \"day\"", "installation, name, token"}},
-                     {{"report", "availability"}, {"--coordinator is missing"}}});
+  ExpectUsageErrors(
+      {{{"report"}, {"the command after `potluck report` is missing", "availability"}},
+       {{"report", "availabilty"}, {"\"availabilty\"", "the nearest is availability"}},
+       {{"report", "availability", "--since", "0"}, {"--since is \"0\"", "a whole number from 1 to 400"}},
+       {{"report", "availability", "--since", "x"}, {"--since is \"x\"", "a whole number from 1 to 400"}},
+       {{"report", "availability", "--by", "day"}, {"--by is \"day\"", "installation or name or token or place"}},
+       {{"report", "availability"}, {"--coordinator is missing"}}});
 }
 
 TEST(CommandLineTest, BoardsThatAreNotAllowedAreNamed) {
