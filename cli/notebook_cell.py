@@ -10,7 +10,7 @@ def digest(data): return base64.urlsafe_b64encode(hashlib.sha256(data).digest())
 def span(der, at):  # where the content of a certificate's element begins and ends, its length being told  #: pinned
     size, begin = der[at + 1], at + 2 + max(0, der[at + 1] - 128)  #: pinned
     return begin, begin + (size if size < 128 else int.from_bytes(der[at + 2 : begin], "big") or stop("a forged key"))  #: pinned
-def get(path, **more):  # asks the first address that shows the coordinator's key; nothing is sent before it is checked
+def get(path, **add):  # asks the first address that shows the coordinator's key; nothing is sent before it is checked
     for address in join[10:].partition("#")[0].split(","):
         try:
             web = http.client.HTTPSConnection(address, timeout=30, context=tls)
@@ -20,7 +20,7 @@ def get(path, **more):  # asks the first address that shows the coordinator's ke
             for _ in range(5 + (der[at] == 0xA0)): at = span(der, at)[1]  # serial to subject; then the key  #: pinned
             digest(der[at : span(der, at)[1]]) == PIN or stop("another key: a portal's, or the cell is old", OSError)  #: keyed
             digest(der[at : span(der, at)[1]]) == join.partition("#")[2].split(".")[1] or stop("another key", OSError)  #: any
-            web.request("GET", path, headers={"Authorization": "Bearer " + join.partition("#")[2].split(".")[2], **more})
+            web.request("GET", path, headers={"Authorization": "Bearer " + join.partition("#")[2].split(".")[2], **add})
             answer = web.getresponse()
             answer.getheader("Potluck") or stop(f"HTTP {answer.status}, but from no coordinator", OSError)
             return answer if answer.status < 300 else stop(answer.read().decode())
