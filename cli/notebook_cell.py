@@ -10,7 +10,7 @@ def digest(data): return base64.urlsafe_b64encode(hashlib.sha256(data).digest())
 def span(der, at):  # where the content of a certificate's number, sequence or version begins and ends  #: pinned
     size, begin = der[at + 1] if der[at] in (2, 48, 160) else stop("a forged key"), at + 2 + max(0, der[at + 1] - 128)  #: pinned
     return begin, begin + (size if size < 128 else int.from_bytes(der[at + 2 : begin], "big") or stop("a forged key"))  #: pinned
-def get(path, **add):  # asks the first address that shows the coordinator's key; nothing is sent before it is checked
+def get(path, **more):  # asks the first address that shows the coordinator's key; nothing is sent before it is checked
     for address in join[10:].partition("#")[0].split(","):
         try:
             web = http.client.HTTPSConnection(address, timeout=30, context=tls)
