@@ -145,6 +145,7 @@ int RunJoin(const Args& args) {
   WorkerOptions options;
   PlaceFlags place;
   if (const std::optional<int> code = ReadFlags(args, argument, options, place)) return *code;
+  signal(SIGPIPE, SIG_IGN);  // Who read along, a notebook's kernel say, may be gone: that is no reason to drop work.
   const bool is_local = IsLocalWorker();
   if (is_local && !TieToParent()) return kExitInterrupted;
   absl::StatusOr<JoinString> join = LoadJoin(argument);
@@ -152,6 +153,7 @@ int RunJoin(const Args& args) {
   options.join = *std::move(join);
   options.say = Say;
   options.platform_limits = !is_local;
+  if (!is_local) options.progress_interval = absl::Minutes(1);
   // A command's own workers are no distributed computing: all of it is on this machine.
   const absl::Status rules = is_local ? absl::OkStatus() : CheckRules(ThisPlatform(), place.confirm_rules);
   if (!rules.ok()) return FailRules(rules);

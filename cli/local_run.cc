@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <utility>
@@ -81,10 +82,16 @@ void LocalRunFlags::Declare(Arguments& arguments) {
                  "the cores divided among them");
   arguments.Flag("--dispatch", "D", DispatchName(&dispatch), "CPU code path of the local workers", "auto");
   arguments.Flag("--coordinator", "X", JoinStringText(&coordinator),
-                 "submit the job there instead of running it on this machine", "this machine");
+                 "submit the job there instead of running it on this machine",
+                 "the environment's POTLUCK_COORDINATOR; without that, and with --local-workers, this machine");
   arguments.Switch("--verbose", &verbose, "what the coordinator and the local workers have to say");
   arguments.InternalFlag("--slice-seconds", "S", RealNumber(&slice_seconds, 0.01, 600),
                          "how long a local worker computes between two results, seconds", "0.5");
+}
+
+void LocalRunFlags::ReadEnvironment() {
+  if (!coordinator.empty() || local_workers) return;
+  if (const char* variable = std::getenv("POTLUCK_COORDINATOR"); variable != nullptr) coordinator = variable;
 }
 
 absl::Status LocalRunFlags::Check() const {
@@ -95,7 +102,8 @@ absl::Status LocalRunFlags::Check() const {
                                           : nullptr;
   if (local == nullptr) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      local, " is about workers on this machine; allowed is either it or --coordinator, whose workers are its own"));
+      local, " is about workers on this machine; allowed is either it or --coordinator (or the environment's "
+             "POTLUCK_COORDINATOR), whose workers are its own"));
 }
 
 absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& flags,
@@ -120,6 +128,7 @@ absl::StatusOr<std::unique_ptr<LocalRun>> LocalRun::Start(const LocalRunFlags& f
   CoordinatorOptions options;
   options.shared_folder = run->shared_.path();
   options.state_directory = state_directory;
+  options.core.save_interval = absl::Seconds(flags.save_seconds);
   if (flags.verbose) options.log = [&display](const std::string& sentence) { display.Say(sentence); };
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = Coordinator::Start(std::move(options));
   if (!coordinator.ok()) return coordinator.status();

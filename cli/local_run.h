@@ -25,8 +25,12 @@ struct LocalRunFlags {
   std::string coordinator;
   double slice_seconds = 0.5;  // They are near, and idle ones can take over what has not begun.
   bool verbose = false;
+  double save_seconds = 30;  // Between two states of a training; its command declares the flag.
 
   void Declare(Arguments& arguments);
+  // Without --coordinator, the environment's POTLUCK_COORDINATOR serves, unless --local-workers is given. Call it once
+  // the flags are read.
+  void ReadEnvironment();
   bool embedded() const { return coordinator.empty(); }
   // InvalidArgument for flags about local workers together with --coordinator.
   absl::Status Check() const;

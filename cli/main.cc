@@ -1,12 +1,17 @@
 // The one binary `potluck`: picks the command.
 #include <grpc/support/log.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/output.h"
@@ -29,6 +34,20 @@ void SilenceGrpc() {
   if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
 }
 
+// What a script or a notebook started (deploy/python) leaves with it, whatever ended that: a notebook's kernel is
+// killed when it is restarted, and nobody would know of what it left running. False: the owner has gone already.
+bool LeaveWithOwner() {
+  constexpr char kOwnerVariable[] = "POTLUCK_OWNER";
+  const char* variable = std::getenv(kOwnerVariable);
+  if (variable == nullptr) return true;
+  pid_t owner = 0;
+  const bool is_number = absl::SimpleAtoi(variable, &owner) && owner > 0;
+  unsetenv(kOwnerVariable);  // It owns this process alone.
+  if (!is_number) return true;
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  return getppid() == owner || kill(owner, 0) == 0 || errno != ESRCH;  // It may have gone before the kernel was told.
+}
+
 int PrintVersion(const Args& /*args*/) {
   std::printf("potluck %s\n", kVersion);
   return 0;
@@ -38,6 +57,7 @@ int Main(int argc, char** argv) {
   const Args args(argv + 1, argv + argc);
   ScrubJoinStrings(argc, argv);
   SilenceGrpc();
+  if (!LeaveWithOwner()) return kExitInterrupted;
   static const std::vector<Command> kCommands = {
       {"nqueens", "count the solutions of the N-Queens problem", RunNQueens},
       {"predict", "tell what a trained model sees in images", RunPredict},
@@ -46,9 +66,11 @@ int Main(int argc, char** argv) {
       {"serve", "run a coordinator", RunServe},
       {"join", "work for a coordinator", RunJoin},
       {"notebook", "write a notebook's cell that joins", RunNotebook},
+      {"doctor", "look at this machine and the way to a coordinator, and say what to do", RunDoctor},
       {"train", "train a convolutional network", RunTrain},
       {"jobs", "list, show, watch, certify, cancel, pause, resume, delete or set jobs", RunJobs},
       {"workers", "list, drain or pardon workers", RunWorkers},
+      {"report", "show how long workers stayed and were gone", RunReport},
       {"verify", "check the certificate of a result", RunVerify},
       {"token", "create, list or revoke tokens", RunToken},
       {"backup", "copy the state of a coordinator, which may be running", RunBackup},

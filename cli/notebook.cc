@@ -21,6 +21,7 @@ namespace {
 
 struct NotebookFlags {
   std::string coordinator;
+  bool any_coordinator = false;
   std::string platform;
   bool embed_token = false;
   std::optional<int> exit_when_idle;
@@ -34,8 +35,9 @@ std::optional<int> ReadFlags(const Args& args, NotebookFlags& flags) {
   arguments.Flag("--coordinator", "X", JoinStringText(&flags.coordinator),
                  "the coordinator, best by its worker.join: addresses and key go into the cell, the token does not",
                  "the environment's POTLUCK_COORDINATOR");
-  arguments.Flag("--platform", "P", OneOf(&flags.platform, {"colab", "kaggle", "jupyter"}), "whose rule and secrets",
-                 "any");
+  arguments.Switch("--any-coordinator", &flags.any_coordinator,
+                   "put neither addresses nor a key in: the cell takes both from the join string that it is given");
+  arguments.Flag("--platform", "P", OneOf(&flags.platform, {"colab", "kaggle", "jupyter"}), "whose rule and secrets", "any");
   arguments.Switch("--embed-token", &flags.embed_token,
                    "put a worker's token in, which makes it a secret: with an admin's X a new one, named "
                    "notebook-DATE, that `potluck token revoke` ends; else X's own");
@@ -52,6 +54,13 @@ std::optional<int> ReadFlags(const Args& args, NotebookFlags& flags) {
       "The cell takes the join string from the secret POTLUCK_JOIN of Colab or Kaggle, else from the environment's "
       "POTLUCK_JOIN,\nelse asks for it. The coordinator must have a worker bundle (`potluck serve --bundle`).\n");
   return arguments.Read(args);
+}
+
+absl::Status CheckTogether(const NotebookFlags& flags) {
+  const char* other = !flags.coordinator.empty() ? "--coordinator" : flags.embed_token ? "--embed-token" : nullptr;
+  if (!flags.any_coordinator || other == nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--any-coordinator is given together with ", other, ", which is about one; allowed is either"));
 }
 
 // For an admin, the join string of a new token; else the one given, which must be a worker's.
@@ -90,7 +99,8 @@ absl::Status WriteNotebook(const NotebookFlags& flags, const std::string& text) 
 int RunNotebook(const Args& args) {
   NotebookFlags flags;
   if (const std::optional<int> code = ReadFlags(args, flags)) return *code;
-  absl::StatusOr<JoinString> join = LoadCoordinator(flags.coordinator);
+  if (absl::Status status = CheckTogether(flags); !status.ok()) return FailUsage(status);
+  absl::StatusOr<JoinString> join = flags.any_coordinator ? JoinString() : LoadCoordinator(flags.coordinator);
   if (!join.ok()) return FailUsage(join.status());
   if (flags.embed_token) {
     join = JoinStringToEmbed(*join);

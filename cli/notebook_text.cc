@@ -52,6 +52,8 @@ std::string RuleOf(const Platform* platform) {
   return platform == nullptr || platform->rule.empty() ? std::string(kRuleForAny) : platform->rule;
 }
 
+bool IsForAny(const NotebookOptions& options) { return options.join.addresses.empty(); }
+
 // "https://..., November 2026", or nothing.
 std::string SourceOf(const Platform* platform) {
   if (platform == nullptr || platform->source.empty()) return "";
@@ -59,8 +61,12 @@ std::string SourceOf(const Platform* platform) {
 }
 
 bool IsWanted(absl::string_view mark, const NotebookOptions& options) {
-  if (mark == "pinned") return !options.join.pin.empty();
-  if (mark == "unpinned") return options.join.pin.empty();
+  const bool any = IsForAny(options), keyed = !any && !options.join.pin.empty();
+  if (mark == "any") return any;
+  if (mark == "known") return !any;
+  if (mark == "keyed") return keyed;
+  if (mark == "pinned") return any || keyed;
+  if (mark == "unpinned") return !any && !keyed;
   // Another platform's store of secrets; the rest is for all.
   return options.platform == nullptr || mark == options.platform->name;
 }
@@ -84,13 +90,17 @@ std::string Flags(const NotebookOptions& options) {
   return absl::StrCat("[\"--exit-when-idle\", \"", *options.exit_when_idle, "\"]");
 }
 
+std::string WhichCoordinator(const NotebookOptions& options) {
+  if (IsForAny(options)) return "that your join string names";
+  return absl::StrCat("at ", absl::StrJoin(options.join.addresses, ", "));
+}
+
 std::string Explanation(const NotebookOptions& options) {
   const Platform* platform = options.platform;
   std::string text = absl::StrCat(
-      "# A worker for a Potluck coordinator\n\nThe cell below lends this machine's GPU, or its CPU where there is "
-      "none, to the "
-      "coordinator at ",
-      absl::StrJoin(options.join.addresses, ", "),
+      "# A worker for a Potluck coordinator\n\nThe cell below lends this machine's GPU, or its CPU where there is none, to the "
+      "coordinator ",
+      WhichCoordinator(options),
       ". It downloads the program from that coordinator and runs it here, so run it only if you trust whoever runs the "
       "coordinator. *Interrupt* it once to leave: what is being computed is handed in first.\n\n");
   absl::StrAppend(&text, "**The rule here.** ", RuleOf(platform));
@@ -128,12 +138,12 @@ absl::string_view NotebookCellTemplate() { return kNotebookCell; }
 
 absl::StatusOr<std::string> NotebookCell(const NotebookOptions& options) {
   std::string embedded;
-  if (options.embed_token) {
+  if (options.embed_token && !IsForAny(options)) {
     absl::StatusOr<std::string> text = FormatJoinString(options.join);
     if (!text.ok()) return text.status();
     embedded = *std::move(text);
   }
-  if (options.join.pin.empty() && options.join.bundle.empty()) {
+  if (!IsForAny(options) && options.join.pin.empty() && options.join.bundle.empty()) {
     return absl::InvalidArgumentError(
         "the join string holds neither the coordinator's key nor the digest of its worker bundle, so no cell could "
         "tell "
@@ -143,13 +153,14 @@ absl::StatusOr<std::string> NotebookCell(const NotebookOptions& options) {
   const std::string source = SourceOf(options.platform);
   const std::string confirmed =
       source.empty() ? "True: I have read the rule above and keep it" : absl::StrCat("True: I keep it (", source, ")");
-  return absl::StrReplaceAll(WantedLines(options), {{"@ADDRESSES@", absl::StrJoin(options.join.addresses, ", ")},
-                                                    {"# @RULE@", Comment(RuleOf(options.platform))},
-                                                    {"@SOURCE@", confirmed},
-                                                    {"@PIN@", Base64Url(options.join.pin)},
-                                                    {"@JOIN@", embedded},
-                                                    {"[\"@FLAGS@\"]", Flags(options)},
-                                                    {"@CELL@", Base64Url(Sha256(CellProgram()))}});
+  return absl::StrReplaceAll(WantedLines(options),
+                             {{"@COORDINATOR@", WhichCoordinator(options)},
+                              {"# @RULE@", Comment(RuleOf(options.platform))},
+                              {"@SOURCE@", confirmed},
+                              {"@PIN@", Base64Url(options.join.pin)},
+                              {"@JOIN@", embedded},
+                              {"[\"@FLAGS@\"]", Flags(options)},
+                              {"@CELL@", Base64Url(Sha256(CellProgram()))}});
 }
 
 absl::StatusOr<std::string> Notebook(const NotebookOptions& options) {

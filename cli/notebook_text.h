@@ -15,7 +15,9 @@
 namespace potluck {
 
 struct NotebookOptions {
-  JoinString join;                     // The token goes into the cell only with `embed_token`.
+  // The token goes into the cell only with `embed_token`. Without an address: for any coordinator, with the key that is in
+  // the join string that the cell is given; only `platform` and `exit_when_idle` are looked at then.
+  JoinString join;
   const Platform* platform = nullptr;  // Null: written for any.
   bool embed_token = false;
   std::optional<int> exit_when_idle;  // Seconds.

@@ -46,6 +46,23 @@ TEST(NotebookTextTest, TheCellHasFewerThanFortyLinesThatCanBeRead) {
   }
 }
 
+TEST(NotebookTextTest, ForAnyCoordinatorTheKeyIsThatOfTheJoinString) {
+  for (const char* platform : {"", "colab", "kaggle", "jupyter"}) {
+    NotebookOptions options = Sample(platform);
+    options.join = JoinString();
+    options.exit_when_idle = 600;
+    const std::string cell = Cell(options);
+    const std::vector<std::string> lines = absl::StrSplit(cell, '\n');
+    EXPECT_LT(lines.size() - 1, 40u) << platform << "\n" << cell;
+    for (const std::string& line : lines) EXPECT_LE(line.size(), 120u) << line;
+    EXPECT_FALSE(absl::StrContains(cell, "@")) << cell;
+    EXPECT_FALSE(absl::StrContains(cell, "#: ")) << cell;
+    EXPECT_FALSE(absl::StrContains(cell, "PIN")) << cell;
+    EXPECT_TRUE(absl::StrContains(cell, "that your join string names")) << cell;
+    EXPECT_TRUE(absl::StrContains(cell, "== join.partition(\"#\")[2].split(\".\")[1] or stop(")) << cell;
+  }
+}
+
 TEST(NotebookTextTest, TheCellNamesTheCoordinatorAndItsKey) {
   const std::string cell = Cell(Sample());
   EXPECT_TRUE(absl::StrContains(cell, "lab.example.org:4242, [2001:db8::1]:1")) << cell;

@@ -162,6 +162,7 @@ int RunNQueens(const Args& args) {
                       "Without --coordinator everything runs on this machine and ends with the command.");
   Declare(arguments, flags);
   if (const std::optional<int> code = arguments.Read(args)) return *code;
+  flags.local.ReadEnvironment();
   if (absl::Status status = CheckTogether(flags); !status.ok()) return FailUsage(status);
   BlockSignals();
   return Run(flags);

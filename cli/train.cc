@@ -15,6 +15,8 @@
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/follow.h"
+#include "cli/mirror_folder.h"
+#include "cli/mirrored_run.h"
 #include "cli/model_file.h"
 #include "cli/output.h"
 #include "cli/progress_display.h"
@@ -22,6 +24,8 @@
 #include "cli/submission.h"
 #include "cli/train_files.h"
 #include "cli/train_flags.h"
+#include "cli/train_mirror.h"
+#include "cli/train_options.h"
 #include "cli/train_probe.h"
 #include "cli/train_progress.h"
 #include "cli/train_result.h"
@@ -35,79 +39,10 @@ namespace {
 // Between the cancelling of a job of this machine's own and its end, with its state saved.
 constexpr absl::Duration kSavingTime = absl::Seconds(30);
 
-struct Flags {
-  TrainFlags train;
-  LocalRunFlags local;
-  JobFlags job;
-  std::string data, out, init;
-  uint64_t resume = 0;
-  bool plan = false;
-  bool overwrite = false;
-  Args typed;  // For the run record.
-
-  bool resumes() const { return resume != 0; }
-};
-
-void Declare(Arguments& arguments, Flags& flags) {
-  arguments.OptionalPositional("SPEC", Text(&flags.train.model),
-                               "the network: mnist-cnn (this is the default), or a file with a ModelSpec as text");
-  arguments.Flag("--data", "DIR", Text(&flags.data),
-                 "a folder with IDX files, CIFAR-10's or .npy pairs; needed, but with --resume", "none");
-  arguments.Flag("--out", "DIR", Text(&flags.out), "where model, metrics and run record go",
-                 "the model's name, with a number if that is taken");
-  flags.local.Declare(arguments);
-  flags.train.Declare(arguments);
-  arguments.Switch("--plan", &flags.plan,
-                   "train nothing: measure the workers and their links, and predict how long it would take on one, "
-                   "two, ... of them by both methods");
-  arguments.Switch("--overwrite", &flags.overwrite, "a finished run in --out may be replaced");
-  arguments.Flag("--init", "MODEL", Text(&flags.init), "begin with the parameters of this .safetensors file",
-                 "drawn from the seed");
-  arguments.Flag("--resume", "JOB", JobNumber(&flags.resume),
-                 "take up again a job of --coordinator, or the one that was left in --out", "a new job");
-  flags.job.Declare(arguments);
-  arguments.Epilogue("docs/training.md explains both methods, what a ModelSpec looks like and which bits are equal.");
-}
-
-absl::Status CheckTogether(const Flags& flags) {
-  if (absl::Status status = flags.train.Check(); !status.ok()) return status;
-  if (absl::Status status = flags.local.Check(); !status.ok()) return status;
-  if (flags.resumes() && !flags.init.empty()) {
-    return absl::InvalidArgumentError(
-        "--init is given together with --resume, which goes on with the job's own parameters; allowed is either");
-  }
-  if (flags.resumes() && flags.local.embedded() && flags.out.empty()) {
-    return absl::InvalidArgumentError(
-        "--resume is given without --out or --coordinator; allowed is it with one of them: the folder in which the job "
-        "was left, or the coordinator that has it");
-  }
-  if (flags.resumes()) {
-    const std::string ignored = !flags.data.empty()       ? "--data"
-                                : !flags.job.name.empty() ? "--name"
-                                : flags.job.verify > 0    ? "--verify"
-                                                          : flags.train.FixedFlag();
-    if (!ignored.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(ignored,
-                       " is given together with --resume, which goes on with what the job was submitted with; "
-                       "allowed with it are --epochs, --max-steps, --target-accuracy and --time-limit"));
-    }
-  }
-  if (flags.resumes() && flags.plan) {
-    return absl::InvalidArgumentError("--plan is given together with --resume; allowed is either");
-  }
-  if (!flags.resumes() && flags.data.empty()) {
-    return absl::InvalidArgumentError(
-        "--data is missing; allowed is a folder with a data set (`potluck data fetch mnist` and `potluck data synth` "
-        "make one)");
-  }
-  return absl::OkStatus();
-}
-
 // One run of the command.
 class Run {
  public:
-  Run(const Flags& flags, Interrupt& interrupt, ProgressDisplay& display)
+  Run(const TrainOptions& flags, Interrupt& interrupt, ProgressDisplay& display)
       : flags_(flags), interrupt_(interrupt), display_(display), started_(absl::ToUnixMillis(absl::Now())) {}
 
   int Go() {
@@ -116,16 +51,17 @@ class Run {
       return absl::IsInvalidArgument(connected) ? FailUsage(connected) : Fail(connected);
     }
     if (flags_.plan) return Plan();
-    absl::StatusOr<uint64_t> job = flags_.resumes() ? Resume() : SubmitNew();
+    absl::StatusOr<uint64_t> job = flags_.resume_job != 0 ? Resume() : SubmitNew();
     if (!job.ok()) {
-      if (!flags_.resumes()) Forget();
+      if (flags_.resume_job == 0) Forget();
       return Fail(Interrupted(job.status()));
     }
     job_ = *job;
     if (embedded()) folder_->NoteUnfinished({job_, parameter_bytes_});
-    const absl::StatusOr<v1::JobStatus> status =
-        Follow(*client_, job_, flags_.job.patience, interrupt_, display_,
-               /*waits_for_others=*/!embedded(), WithPortableNote(MakeJobProgress(), display_));
+    if (mirror_folder_) StartMirror();
+    const absl::StatusOr<v1::JobStatus> status = Follow(
+        *client_, job_, flags_.job.patience, interrupt_, display_,
+        /*waits_for_others=*/!embedded(), WithMirror(WithPortableNote(MakeJobProgress(), display_), mirror_.get()));
     display_.Clear();
     if (!status.ok()) return interrupt_.reason().ok() ? Fail(status.status()) : Leave(status.status());
     return Finish(*status);
@@ -136,7 +72,9 @@ class Run {
 
   // All that can be wrong with what was typed, before anything is started.
   absl::Status Prepare() {
-    if (!flags_.resumes()) {
+    if (!flags_.resume_from.empty()) {
+      if (absl::Status loaded = LoadMirror(); !loaded.ok()) return loaded;
+    } else if (!flags_.resumes()) {
       absl::StatusOr<cnn::Spec> spec = MakeSpec(flags_.train);
       if (!spec.ok()) return spec.status();
       spec_ = *std::move(spec);
@@ -144,16 +82,17 @@ class Run {
       if (absl::Status loaded = LoadInitialParameters(); !loaded.ok()) return loaded;
     }
     if (flags_.plan) return absl::OkStatus();  // Leaves nothing behind.
+    if (absl::Status opened = OpenMirror(); !opened.ok()) return opened;
     absl::StatusOr<TrainFolder> folder = OpenFolder();
     if (!folder.ok()) return folder.status();
     folder_ = *std::move(folder);
     if (!embedded()) return absl::OkStatus();
-    if (flags_.resumes() && !folder_->HasState()) {
+    if (flags_.resume_job != 0 && !folder_->HasState()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--resume is ", flags_.resume, ", but ", folder_->state_directory(),
+          absl::StrCat("--resume is ", flags_.resume_job, ", but ", folder_->state_directory(),
                        " holds no unfinished job; allowed is the --out of one that was interrupted"));
     }
-    if (!flags_.resumes() && folder_->HasState()) {
+    if (flags_.resume_job == 0 && folder_->HasState()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "--out is ", folder_->path(), ", where a job was left unfinished; allowed is another folder, or to ",
           "take that job up again: potluck train --resume ", std::max<uint64_t>(1, folder_->ReadUnfinished().job),
@@ -166,7 +105,7 @@ class Run {
     const auto is_taken = [](const TrainFolder& folder) { return folder.HasResult() || folder.HasState(); };
     if (!flags_.out.empty()) {
       absl::StatusOr<TrainFolder> folder = TrainFolder::Open(flags_.out);
-      if (folder.ok() && folder->HasResult() && !flags_.resumes() && !flags_.overwrite) {
+      if (folder.ok() && folder->HasResult() && flags_.resume_job == 0 && !flags_.overwrite) {
         return absl::InvalidArgumentError(absl::StrCat(
             "--out is ", flags_.out, ", which holds a finished run; allowed is ", "another folder, or --overwrite"));
       }
@@ -198,6 +137,64 @@ class Run {
     return checked.ok() ? absl::OkStatus() : absl::InvalidArgumentError(checked.message());
   }
 
+  // The newest state of the mirror that is whole, and what it is of.
+  absl::Status LoadMirror() {
+    absl::StatusOr<MirroredRun> run =
+        LoadMirroredRun(flags_.resume_from, [this](const std::string& sentence) { display_.Say(sentence); });
+    if (!run.ok()) return run.status();
+    name_ = run->state.job_name;
+    spec_ = run->state.spec;
+    ChangeLimits(flags_.train, spec_);
+    spec_.initial_parameters.clear();
+    spec_.initial_state = run->state.digest;
+    if (absl::Status loaded = LoadData(); !loaded.ok()) return loaded;
+    if (absl::Status same = AdoptSameData(run->state.spec, flags_.resume_from, flags_.data, spec_); !same.ok()) {
+      return same;
+    }
+    blobs_.push_back(std::move(run->bytes));
+    goes_on_ = absl::StrCat("going on from step ", run->step, " of the run in ", flags_.resume_from);
+    return absl::OkStatus();
+  }
+
+  // Where the states shall be copied to: what is there is this run's, or may go.
+  absl::Status OpenMirror() {
+    if (flags_.mirror_path().empty()) return absl::OkStatus();
+    absl::StatusOr<MirrorFolder> folder = MirrorFolder::Create(flags_.mirror_path());
+    if (!folder.ok()) return folder.status();
+    mirror_folder_ = *std::move(folder);
+    if (flags_.overwrite || flags_.resume_job != 0) return absl::OkStatus();  // Of a job: once it is known.
+    return flags_.resumes() ? CheckMirrorFits(*mirror_folder_, spec_) : CheckMirrorIsFree(*mirror_folder_);
+  }
+
+  absl::Status CheckMirror(const std::string& encoded_spec) const {
+    const Result<cnn::Spec> spec = cnn::DecodeSpec(encoded_spec);
+    if (!mirror_folder_ || flags_.overwrite || !spec.ok()) return absl::OkStatus();
+    return CheckMirrorFits(*mirror_folder_, *spec);
+  }
+
+  void StartMirror() {
+    TrainMirrorOptions options;
+    mirror_client_ = std::make_unique<Client>(join_, &mirror_over_);
+    options.fetch = [this](uint64_t job, const std::string& digest) { return mirror_client_->GetBlob(job, digest); };
+    options.cancel = [this] { mirror_over_.Raise(absl::CancelledError("the mirror is complete")); };
+    options.say = [this](const std::string& sentence) { display_.Say(sentence); };
+    mirror_ = std::make_unique<TrainMirror>(*mirror_folder_, std::move(options));
+  }
+
+  // What the mirror lacks at the end; empty: nothing.
+  std::string FinishMirror(const v1::JobStatus& status, const std::string& state,
+                           const std::vector<std::string>& files) {
+    if (mirror_ == nullptr) return "";
+    display_.Show(absl::StrCat("writing to the mirror ", mirror_folder_->path()));
+    const absl::Status finished = mirror_->Finish(status, state, files);
+    display_.Clear();
+    if (finished.ok()) return "";
+    const std::string lacking =
+        absl::StrCat("the mirror ", mirror_folder_->path(), " is not complete: ", std::string(finished.message()));
+    display_.Say(lacking);
+    return lacking;
+  }
+
   absl::Status LoadInitialParameters() {
     if (flags_.init.empty()) return absl::OkStatus();
     const Result<cnn::Model> model = cnn::MakeModel(spec_.model);
@@ -211,7 +208,7 @@ class Run {
   }
 
   absl::Status ConnectToCoordinator() {
-    if (flags_.resumes()) parameter_bytes_ = folder_->ReadUnfinished().parameter_bytes;
+    if (flags_.resume_job != 0) parameter_bytes_ = folder_->ReadUnfinished().parameter_bytes;
     const absl::StatusOr<JoinString> join =
         OpenTable(flags_.local, flags_.job, folder_ ? folder_->state_directory() : "", parameter_bytes_, interrupt_,
                   display_, local_);
@@ -262,9 +259,12 @@ class Run {
   }
 
   absl::StatusOr<uint64_t> SubmitNew() {
+    if (!goes_on_.empty()) display_.Say(goes_on_);
     if (absl::Status put = Put(blobs_); !put.ok()) return put;
     blobs_.clear();
-    return Submit(spec_, flags_.job);
+    JobFlags job = flags_.job;
+    if (job.name.empty()) job.name = name_;
+    return Submit(spec_, job);
   }
 
   absl::StatusOr<uint64_t> Submit(const cnn::Spec& spec, const JobFlags& job) {
@@ -290,13 +290,14 @@ class Run {
     for (const v1::JobStatus& job : jobs.jobs()) {
       if (job.workload() != "cnn") continue;
       absl::StrAppend(&known, known.empty() ? "" : ", ", job.job());
-      if (job.job() == flags_.resume) found = &job;
+      if (job.job() == flags_.resume_job) found = &job;
     }
     if (found == nullptr) {
-      return absl::NotFoundError(absl::StrCat("--resume is ", flags_.resume,
+      return absl::NotFoundError(absl::StrCat("--resume is ", flags_.resume_job,
                                               "; allowed is a training job that is there",
                                               known.empty() ? " (there is none)" : absl::StrCat(": ", known)));
     }
+    if (absl::Status fits = CheckMirror(found->spec()); !fits.ok()) return fits;
     if (!HasEnded(*found)) {
       if (flags_.train.ChangesLimits()) {
         return absl::FailedPreconditionError(absl::StrCat(
@@ -331,6 +332,7 @@ class Run {
   void Forget() {
     if (!embedded()) return;
     client_.reset();
+    mirror_.reset();
     local_.reset();  // Before what it works in goes.
     if (absl::Status removed = folder_->RemoveState(); !removed.ok()) display_.Say(std::string(removed.message()));
   }
@@ -355,9 +357,24 @@ class Run {
     display_.Show("saving the state");
     client.Call(&v1::Jobs::StubInterface::Cancel, request, &reply, false, kSavingTime).IgnoreError();
     display_.Clear();
+    MirrorLastState(client);
     if (!absl::IsCancelled(reason)) return Fail(reason);
     return Fail(absl::CancelledError(
         absl::StrCat("interrupted; to go on: potluck train --resume ", job_, " --out ", folder_->path())));
+  }
+
+  // Of a job of this machine's that was ended.
+  void MirrorLastState(Client& client) {
+    v1::ListReply jobs;
+    if (mirror_ == nullptr ||
+        !client.Call(&v1::Jobs::StubInterface::List, v1::ListRequest(), &jobs, false, kCallDeadline).ok()) {
+      return;
+    }
+    for (const v1::JobStatus& job : jobs.jobs()) {
+      if (job.job() != job_ || job.saved_state().empty()) continue;
+      const absl::StatusOr<std::string> state = client.GetBlob(job_, job.saved_state());
+      if (state.ok()) FinishMirror(job, *state, {});
+    }
   }
 
   int Finish(const v1::JobStatus& status) {
@@ -373,6 +390,7 @@ class Run {
           folder_->Write(*result, *state, flags_.typed, started_, status.ended_unix_ms());
       if (!files.ok()) return FailLocally(files.status());
       written = *std::move(files);
+      mirror_lacks_ = FinishMirror(status, *state, written.files);
     } else if (outcome.ok()) {
       outcome = absl::DataLossError(absl::StrCat(
           "job ", job_, " is done, but its state could not be saved, so there is no model: ", status.message()));
@@ -395,6 +413,10 @@ class Run {
       nlohmann::ordered_json json = ResultJson(result);
       json["model_sha256"] = written.model_sha256;
       json["files"] = written.files;
+      if (mirror_folder_) {
+        json["mirror"] = mirror_folder_->path();
+        json["mirror_lacks"] = mirror_lacks_;
+      }
       PrintJson(json);
       return;
     }
@@ -406,7 +428,7 @@ class Run {
     }
   }
 
-  const Flags& flags_;
+  const TrainOptions& flags_;
   Interrupt& interrupt_;
   ProgressDisplay& display_;
   const int64_t started_;
@@ -417,6 +439,13 @@ class Run {
   JoinString join_;
   std::unique_ptr<LocalRun> local_;
   std::unique_ptr<Client> client_;
+  std::optional<MirrorFolder> mirror_folder_;
+  Interrupt mirror_over_;
+  std::unique_ptr<Client> mirror_client_;
+  std::unique_ptr<TrainMirror> mirror_;  // After what it uses.
+  std::string mirror_lacks_;             // At the end; empty: nothing.
+  std::string goes_on_;                  // Said of a mirror, once there is nothing to object to.
+  std::string name_;                     // The job's, of a mirror.
   uint64_t job_ = 0;
   uint64_t parameter_bytes_ = 0;  // 0: not known.
 };
@@ -424,14 +453,15 @@ class Run {
 }  // namespace
 
 int RunTrain(const Args& args) {
-  Flags flags;
+  TrainOptions flags;
   flags.typed = args;
   Arguments arguments("train",
                       "Trains a convolutional network on several workers at once and writes down its model.\n"
                       "Without --coordinator everything runs on this machine.");
-  Declare(arguments, flags);
+  flags.Declare(arguments);
   if (const std::optional<int> code = arguments.Read(args)) return *code;
-  if (absl::Status status = CheckTogether(flags); !status.ok()) return FailUsage(status);
+  flags.local.ReadEnvironment();
+  if (absl::Status status = flags.Check(); !status.ok()) return FailUsage(status);
   BlockSignals();
   Interrupt interrupt;
   ProgressDisplay display;

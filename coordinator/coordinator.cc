@@ -154,10 +154,13 @@ class Coordinator::Impl {
     return absl::OkStatus();
   }
 
-  std::string JoinStringFor(const std::string& secret) const {
+  // `is_for_here`: for whoever is on this machine, past whatever stands before it.
+  std::string JoinStringFor(const std::string& secret, bool is_for_here = false) const {
     JoinString join;
-    join.addresses = options_.public_addresses.empty() ? door_->addresses() : options_.public_addresses;
-    join.pin = identity_.pin;
+    const bool is_past_proxy = options_.trust_proxy_ca && is_for_here;
+    join.addresses =
+        options_.public_addresses.empty() || is_past_proxy ? door_->addresses() : options_.public_addresses;
+    if (!options_.trust_proxy_ca || is_for_here) join.pin = identity_.pin;
     join.token = secret;
     // Without a pin somebody else ends TLS, and could hand out a program of his own.
     if (join.pin.empty() && options_.bundle != nullptr) join.bundle = options_.bundle->digest;
@@ -192,7 +195,7 @@ class Coordinator::Impl {
       is_stored.WaitForNotification();
       if (!stored.ok()) return stored;
     }
-    out = JoinStringFor(secret);
+    out = JoinStringFor(secret, /*is_for_here=*/role == Role::kAdmin);
     if (options_.state_directory.empty()) return absl::OkStatus();
     return WriteSecretFile(file, out + "\n");
   }

@@ -23,6 +23,9 @@ struct CoordinatorOptions {
   std::string listen = "127.0.0.1:0";
   // host:port under which workers reach it, for join strings; empty: what it listens on.
   std::vector<std::string> public_addresses;
+  // What stands at the public addresses ends TLS itself: join strings hold no pin, and workers check its certificate.
+  // The administrator's own is for this machine: pinned, with the addresses listened on.
+  bool trust_proxy_ca = false;
   uint64_t blob_quota_bytes = uint64_t{8} << 30;  // Of DIR/blobs; in memory 1 GiB if this is more.
   // Memory for results on their way to their slices (Workers.PutResult); a larger one comes alone.
   uint64_t result_memory_bytes = uint64_t{64} << 20;

@@ -2,9 +2,12 @@
 # Installs what Potluck is built from on Debian 12 or Ubuntu 24.04, and only what is missing.
 #
 #   deploy/setup.sh          what demo.sh and test.sh need
-#   deploy/setup.sh --ci     also clang, for .ci/run, and Jupyter, for the notebooks' tests (into build/python-notebooks)
+#   deploy/setup.sh --ci     also what .ci/run needs: clang; bare Debian 12 and 11 to try the bundle in (build/roots); the
+#                            proxies that the tests of docs/reach.md run (build/proxies); and Jupyter for the notebooks'
+#                            tests (build/python-notebooks)
 #   POTLUCK_NO_CUDA=1        do not fetch the GPU compiler (NVRTC)
 #   POTLUCK_NO_ONEDNN=1      do not fetch oneDNN, which the CPU plug-in is built with
+#   POTLUCK_DEBIAN_MIRROR    with --ci: where debootstrap gets Debian from, instead of deb.debian.org
 #
 # Nothing to install: says so and needs no root. All messages go to standard error.
 set -euo pipefail
@@ -39,6 +42,12 @@ readonly onednn_digests=" 2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe
 9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284 "  # SHA-256 of the wheels.
 readonly onednn_folder=build/python-onednn
 readonly onednn_stamp="$onednn_folder/.potluck-stamp"
+
+# What stands between a worker and its coordinator in tests. Unpacked here, not installed: installed, their services
+# would be started, now or at the next boot.
+readonly proxy_packages=(socat nginx-light haproxy tinyproxy)
+readonly proxy_folder=build/proxies
+readonly proxy_stamp="$proxy_folder/.potluck-stamp"
 
 # Jupyter without its server: kernels, and what executes notebooks in them.
 readonly notebook_packages=(
@@ -100,7 +109,7 @@ wanted_packages() {
   fi
   if ((with_ci)); then
     clang_packages
-    printf '%s\n' python3-venv openssl
+    printf '%s\n' binutils debootstrap debian-archive-keyring openssl python3-venv systemd
   fi
 }
 
@@ -183,6 +192,36 @@ fetch_onednn() {
   rm -f "$log"
 }
 
+# A program that is installed already serves as it is.
+proxy_installed() {
+  local name=${1%-light}
+  PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null
+}
+
+# With what they depend on and is missing here. Tests whose proxy is not there are skipped, and say so.
+fetch_proxies() {
+  local partial=build/proxies.partial log=build/proxies.log package
+  local -a packages=()
+  say "fetching with apt-get, into $proxy_folder, what the tests of docs/reach.md run: $*"
+  rm -rf "$partial"
+  mkdir -p "$partial/packages"
+  mapfile -t packages < <(apt-get install -s --no-install-recommends "$@" 2>"$log" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+  # As whoever calls: apt's own user may not write here.
+  if ((${#packages[@]} == 0)) ||
+    ! (cd "$partial/packages" && apt-get -o APT::Sandbox::User="$(id -un)" download "${packages[@]}") >>"$log" 2>&1; then
+    rm -rf "$partial"
+    say "could not fetch them (the reason is in $log): tests that need them are skipped"
+    return
+  fi
+  for package in "$partial"/packages/*.deb; do
+    dpkg-deb -x "$package" "$partial" >>"$log" 2>&1 || say "$(basename "$package") could not be unpacked (see $log)"
+  done
+  rm -rf "$partial/packages" "$proxy_folder"
+  touch "$partial/$(basename "$proxy_stamp")"
+  mv "$partial" "$proxy_folder"
+  rm -f "$log"
+}
+
 # Without an index the notebooks' tests are skipped.
 fetch_notebooks() {
   local log=build/python-notebooks.log
@@ -216,6 +255,34 @@ nvrtc_fetched() {
   [[ -f "$nvrtc_stamp" && "$(cat "$nvrtc_stamp")" == "$(printf '%s\n' "${nvrtc_packages[@]}")" ]]
 }
 
+# make_root NAME SUITE PACKAGES: a bare system in build/roots/NAME. Without one the tests that run in it are skipped.
+make_root() {
+  local root="build/roots/$1" log="build/roots/$1.log"
+  mkdir -p build/roots
+  rm -rf "$root"
+  say "making a bare $1 in $root with debootstrap (some minutes, 200 MB)"
+  if ! debootstrap --variant=minbase ${3:+"--include=$3"} \
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$2" "$root" "$mirror" >"$log" 2>&1; then
+    rm -rf "$root"
+    say "could not make it (the reason is in $log): the tests that run in it will be skipped"
+    return
+  fi
+  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$log"
+  touch "$root/.potluck-complete"
+}
+
+# Oldest first: the one that the bundle is refused by, then the one that it runs on.
+make_roots() {
+  local mirror=${POTLUCK_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+  [[ -f build/roots/debian-11/.potluck-complete ]] || make_root debian-11 bullseye python3-pip
+  [[ -f build/roots/debian-12/.potluck-complete ]] || make_root debian-12 bookworm ''
+}
+
+wants_roots() {
+  ((with_ci)) && [[ "$(uname -m)" == x86_64 ]] &&
+    [[ ! -f build/roots/debian-11/.potluck-complete || ! -f build/roots/debian-12/.potluck-complete ]]
+}
+
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
   fail "this script installs packages with apt-get (Debian 12, Ubuntu 24.04), which is not here." \
     "deploy/README.md lists what to install on other systems."
@@ -238,6 +305,24 @@ fi
 if wants_onednn && ! onednn_fetched; then
   fetch_onednn
   changed=1
+fi
+if wants_roots; then
+  if ((EUID == 0)); then
+    make_roots
+    changed=1
+  else
+    say "only root can make the bare systems of build/roots: the tests that run in them will be skipped"
+  fi
+fi
+if ((with_ci)) && [[ ! -f "$proxy_stamp" ]]; then
+  proxies=()
+  for package in "${proxy_packages[@]}"; do
+    proxy_installed "$package" || proxies+=("$package")
+  done
+  if ((${#proxies[@]} > 0)); then
+    fetch_proxies "${proxies[@]}"
+    changed=1
+  fi
 fi
 if ((with_ci)) && ! notebooks_fetched; then
   fetch_notebooks

@@ -30,9 +30,8 @@ constexpr absl::Duration kJustUsed = absl::Seconds(10);
 
 absl::Status FileError(const std::string& path, const char* what, int error) {
   const bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  const std::string sentence =
-      absl::StrCat("The blob's file ", path, " cannot be ", what, ": ", std::strerror(error),
-                   is_full ? "; make room there, or choose another folder by --cache." : ".");
+  const std::string sentence = absl::StrCat("The blob's file ", path, " cannot be ", what, ": ", std::strerror(error),
+                                            is_full ? "; make room there, or choose another folder by --cache." : ".");
   return is_full ? absl::ResourceExhaustedError(sentence) : absl::InternalError(sentence);
 }
 
@@ -68,7 +67,8 @@ bool IsBlobName(const std::string& name) {
   return ParseHexDigest(name, digest);
 }
 
-// The file, locked, under that very name; -1 when somebody else has it.
+// The file, locked, under that very name; -1 and EWOULDBLOCK when somebody else has it, or when names and files cannot
+// be told to belong together; -1 and another error where there are no locks.
 int OpenLocked(const std::string& path) {
   for (int i = 0; i < 10; ++i) {
     const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -76,8 +76,9 @@ int OpenLocked(const std::string& path) {
     struct stat opened {
     }, named{};
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      const int error = errno;
       close(fd);
-      errno = EWOULDBLOCK;
+      errno = error;
       return -1;
     }
     // Whoever had the lock before may have moved the file into place since it was opened.
@@ -86,6 +87,24 @@ int OpenLocked(const std::string& path) {
   }
   errno = EWOULDBLOCK;
   return -1;
+}
+
+bool NoLocks(int error) { return error == ENOSYS || error == EOPNOTSUPP || error == ENOLCK || error == EINVAL; }
+
+// For file systems that cannot rename. What is seen of it before it is whole does not have its digest.
+absl::Status CopyFile(int from, uint64_t size, const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return FileError(path, "made", errno);
+  absl::Status status;
+  std::string piece;
+  for (uint64_t at = 0; status.ok() && at < size; at += piece.size()) {
+    status = ReadAt(from, path, at, std::min<uint64_t>(kPieceBytes, size - at), piece);
+    if (status.ok() && piece.empty()) status = FileError(path, "made", EIO);
+    if (status.ok()) status = WriteAt(fd, path, at, piece);
+  }
+  if (close(fd) != 0 && status.ok()) status = FileError(path, "made", errno);
+  if (!status.ok()) unlink(path.c_str());
+  return status;
 }
 
 }  // namespace
@@ -97,11 +116,14 @@ absl::StatusOr<std::unique_ptr<PartialBlob>> PartialBlob::Open(const std::string
   static std::atomic<uint64_t> count = 0;
   std::string partial_path = path + kPartialSuffix;
   int fd = OpenLocked(partial_path);
-  if (fd < 0 && errno == EWOULDBLOCK) {
-    // Somebody else fetches the same one. To wait for whoever that is would be to depend on it.
+  if (fd < 0 && (errno == EWOULDBLOCK || NoLocks(errno))) {
+    // Somebody else fetches the same one, or may do so: there are no locks on a mounted bucket. To wait for whoever
+    // that is would be to depend on it.
+    if (NoLocks(errno)) unlink(partial_path.c_str());  // It was made to be locked.
     partial_path = absl::StrCat(path, kPartialSuffix, "-", getpid(), "-", ++count);
     is_kept = false;
-    fd = OpenLocked(partial_path);
+    fd = open(partial_path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0) flock(fd, LOCK_EX | LOCK_NB);  // Where there are locks: it is in use.
   }
   if (fd < 0) return FileError(partial_path, "made", errno);
   return std::unique_ptr<PartialBlob>(new PartialBlob(digest, path, partial_path, fd, is_kept));
@@ -159,7 +181,10 @@ absl::Status PartialBlob::Add(uint64_t index, absl::string_view bytes) {
 absl::StatusOr<std::string> PartialBlob::Finish() {
   // An earlier fetch may have left more than the blob has.
   if (ftruncate(fd_, static_cast<off_t>(manifest_->size)) != 0) return FileError(partial_path_, "written", errno);
-  if (rename(partial_path_.c_str(), path_.c_str()) != 0) return FileError(path_, "made", errno);
+  if (rename(partial_path_.c_str(), path_.c_str()) != 0) {
+    if (absl::Status copied = CopyFile(fd_, manifest_->size, path_); !copied.ok()) return copied;
+    unlink(partial_path_.c_str());
+  }
   is_finished_ = true;
   return path_;
 }
@@ -181,8 +206,10 @@ absl::StatusOr<std::unique_ptr<BlobCache>> BlobCache::Open(const std::string& di
     struct stat status {};
     const bool is_kept = absl::EndsWith(file, kPartialSuffix);
     if (stat(file.c_str(), &status) != 0) continue;
-    if (is_kept && absl::TimeFromTimespec(status.st_mtim) > now - kPartialLife) continue;
+    const bool is_old = absl::TimeFromTimespec(status.st_mtim) <= now - kPartialLife;
+    if (is_kept && !is_old) continue;
     const int lock = OpenLocked(file);
+    if (lock < 0 && NoLocks(errno) && is_old) unlink(file.c_str());
     if (lock < 0) continue;
     unlink(file.c_str());
     close(lock);

@@ -3,7 +3,8 @@
 // Several processes may share a folder: files come into place whole, by renaming, and readers hold them open, so that
 // any of them may remove any file at any time. Bounded: beyond the limit the least recently used ones go; the sizes are
 // those of the last look at the folder and of what was added since. A file is checked against its name before this
-// process uses it for the first time. Thread-safe.
+// process uses it for the first time. The folder may be on a mounted Drive or bucket: where files cannot be locked each
+// process fetches for itself, where they cannot be renamed they are copied. Thread-safe.
 #pragma once
 
 #include <sys/types.h>
@@ -51,7 +52,7 @@ class PartialBlob {
   PartialBlob(std::string digest, std::string path, std::string partial_path, int fd, bool is_kept);
 
   const std::string digest_, path_, partial_path_;
-  const int fd_;  // Locked, for as long as it is open.
+  const int fd_;  // Locked, for as long as it is open, where there are locks.
   const bool is_kept_;
   bool is_finished_ = false;
   std::optional<Manifest> manifest_;

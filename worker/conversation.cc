@@ -142,6 +142,10 @@ void Session::OnExchanged(uint64_t call, const absl::Status& status, const Excha
   if (options_.metered) call_due_ = MonotonicNow() + reply.call_within;
   for (size_t i = 0; i < reply.answers.size() && i < sent.slices.size(); ++i) {
     const SliceAnswer& answer = reply.answers[i];
+    if (answer.verdict == SliceVerdict::kCommitted) {
+      ++results_;
+      busy_seconds_ += sent.slices[i].busy_seconds;
+    }
     if (answer.verdict != SliceVerdict::kInvalid) continue;
     Say(absl::StrCat("the coordinator refused the result of ", ToString(sent.slices[i].interval), ": ",
                      answer.message));

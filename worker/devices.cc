@@ -9,10 +9,12 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +22,7 @@
 #include "absl/strings/strip.h"
 #include "base/clock.h"
 #include "kernels/cpu/dispatch.h"
+#include "worker/cache_directory.h"
 #include "worker/child_process.h"
 
 namespace potluck {
@@ -87,16 +90,6 @@ std::string ProgramOf(const DeviceRequest& request) {
   return request.program.empty() ? "/proc/self/exe" : request.program;
 }
 
-// An absolute path: a plug-in must never come from whatever folder somebody happens to be in.
-std::string FileBeside(const std::string& program, const char* name) {
-  std::error_code error;
-  std::filesystem::path file = std::filesystem::canonical(program, error);
-  // A program that was replaced while it runs has no canonical path; its link still names the folder.
-  if (error) file = std::filesystem::read_symlink(program, error);
-  if (error) file = std::filesystem::absolute(program, error);
-  return (file.parent_path() / name).string();
-}
-
 DeviceSpec CpuDevice(const DeviceRequest& request, Dispatch dispatch) {
   DeviceSpec cpu;
   cpu.threads = request.threads > 0 ? request.threads : UsableThreads();
@@ -105,7 +98,7 @@ DeviceSpec CpuDevice(const DeviceRequest& request, Dispatch dispatch) {
   cpu.memory_bytes = UsableMemory();
   cpu.numerics_class = absl::StrCat("cpu/", cpu.dispatch, "/", Architecture());
   cpu.onednn_plugin =
-      request.onednn_plugin.empty() ? FileBeside(ProgramOf(request), "libpotluck_onednn.so") : request.onednn_plugin;
+      request.onednn_plugin.empty() ? PathBeside(request.program, "libpotluck_onednn.so") : request.onednn_plugin;
   cpu.implementations = {cpu.dispatch};
   for (const Dispatch other : SupportedDispatches()) {
     // Who forces a path may have a reason not to trust the others here.
@@ -131,9 +124,8 @@ void AddNote(const std::string& sentence, std::string& note) {
 }
 
 // All that the probe writes until its end, or until `limit`; says in `note` when it did not end well.
-std::string RunProbe(const DeviceRequest& request, const std::string& plugin, std::string& note) {
-  absl::StatusOr<ChildProcess> child =
-      ChildProcess::Spawn(ProgramOf(request), {"executor", "--list-devices", "--plugin", plugin}, 1);
+std::string RunProbe(const DeviceRequest& request, const std::vector<std::string>& arguments, std::string& note) {
+  absl::StatusOr<ChildProcess> child = ChildProcess::Spawn(ProgramOf(request), arguments, 1);
   if (!child.ok()) {
     AddNote(std::string(child.status().message()), note);
     return "";
@@ -164,42 +156,134 @@ std::string RunProbe(const DeviceRequest& request, const std::string& plugin, st
   return output;
 }
 
+std::string PluginOf(const DeviceRequest& request) {
+  return request.plugin.empty() ? GpuPluginPath(request.program) : request.plugin;
+}
+
+std::string ListDevices(const DeviceRequest& request, const std::string& plugin, std::string& note) {
+  return RunProbe(request, {"executor", "--list-devices", "--plugin", plugin}, note);
+}
+
+// The fields of one line of a probe's output; empty or 0 where they are missing.
+class ProbeLine {
+ public:
+  explicit ProbeLine(absl::string_view line)
+      : json_(nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false)) {}
+  bool is_object() const { return json_.is_object(); }
+  std::string text(const char* key) const {
+    const auto at = json_.find(key);
+    return at != json_.end() && at->is_string() ? at->get<std::string>() : std::string();
+  }
+  uint64_t number(const char* key) const {
+    const auto at = json_.find(key);
+    return at != json_.end() && at->is_number_unsigned() ? at->get<uint64_t>() : 0;
+  }
+
+ private:
+  const nlohmann::json json_;
+};
+
+// Calls `use` for each line, in order; says in `note` what is not one.
+void ForEachLine(const std::string& output, std::string& note, const std::function<void(const ProbeLine&)>& use) {
+  for (const absl::string_view text : absl::StrSplit(output, '\n', absl::SkipEmpty())) {
+    const ProbeLine line(text);
+    if (line.is_object()) {
+      use(line);
+    } else {
+      AddNote("The search for GPUs printed a line that is not a JSON object.", note);
+    }
+  }
+}
+
+// Lines that speak of no GPU go into `note`.
+std::vector<ProbedGpu> ParseGpus(const std::string& output, std::string& note) {
+  std::vector<ProbedGpu> gpus;
+  ForEachLine(output, note, [&](const ProbeLine& line) {
+    ProbedGpu gpu{.index = static_cast<int>(line.number("index")),
+                  .name = line.text("name"),
+                  .uuid = line.text("uuid"),
+                  .memory_bytes = line.number("memory_bytes"),
+                  .numerics_class = line.text("numerics_class"),
+                  .compute = line.text("compute"),
+                  .code_sm = static_cast<int>(line.number("code_sm")),
+                  .error = line.text("error")};
+    if (!gpu.error.empty() && gpu.name.empty()) {
+      AddNote(gpu.error, note);
+    } else {
+      gpus.push_back(std::move(gpu));
+    }
+  });
+  return gpus;
+}
+
 }  // namespace
 
 std::vector<DeviceSpec> ParseProbe(const std::string& output, const std::string& plugin, std::string& note) {
   std::vector<DeviceSpec> found;
-  for (const absl::string_view line : absl::StrSplit(output, '\n', absl::SkipEmpty())) {
-    const nlohmann::json json = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) {
-      AddNote("The search for GPUs printed a line that is not a JSON object.", note);
-      continue;
-    }
-    const auto text = [&json](const char* key) {
-      const auto at = json.find(key);
-      return at != json.end() && at->is_string() ? at->get<std::string>() : std::string();
-    };
-    const auto number = [&json](const char* key) -> uint64_t {
-      const auto at = json.find(key);
-      return at != json.end() && at->is_number_unsigned() ? at->get<uint64_t>() : 0;
-    };
-    const int index = static_cast<int>(number("index"));
-    if (const std::string error = text("error"); !error.empty()) {
-      const std::string name = text("name");
-      AddNote(name.empty() ? error : absl::StrCat("GPU ", index, " (", name, ") is not used: ", error), note);
+  for (const ProbedGpu& probed : ParseGpus(output, note)) {
+    if (!probed.error.empty()) {
+      AddNote(absl::StrCat("GPU ", probed.index, " (", probed.name, ") is not used: ", probed.error), note);
       continue;
     }
     DeviceSpec gpu;
     gpu.kind = "cuda";
-    gpu.index = index;
+    gpu.index = probed.index;
     gpu.plugin = plugin;
-    gpu.name = text("name");
-    gpu.id = text("uuid");
-    gpu.memory_bytes = number("memory_bytes");
-    gpu.numerics_class = text("numerics_class");
+    gpu.name = probed.name;
+    gpu.id = probed.uuid;
+    gpu.memory_bytes = probed.memory_bytes;
+    gpu.numerics_class = probed.numerics_class;
     gpu.implementations = {gpu.kind};
     found.push_back(gpu);
   }
   return found;
+}
+
+GpuProbe ProbeGpus(const DeviceRequest& request) {
+  GpuProbe probe;
+  probe.plugin = PluginOf(request);
+  probe.gpus = ParseGpus(ListDevices(request, probe.plugin, probe.note), probe.note);
+  return probe;
+}
+
+DriverProbe ProbeDriver(const DeviceRequest& request) {
+  DriverProbe probe;
+  const std::string output = RunProbe(request, {"executor", "--probe-driver"}, probe.note);
+  ForEachLine(output, probe.note, [&](const ProbeLine& line) {
+    if (line.number("has_driver") != 0) {
+      probe.has_driver = true;
+      probe.cuda_version = static_cast<int>(line.number("cuda_version"));
+    } else if (const std::string error = line.text("error"); !error.empty()) {
+      AddNote(error, probe.note);
+    } else {
+      probe.gpus.push_back({static_cast<int>(line.number("index")), line.text("name"), line.number("memory_bytes"),
+                            line.text("compute")});
+    }
+  });
+  return probe;
+}
+
+// An absolute path: a plug-in must never come from whatever folder somebody happens to be in.
+std::string PathBeside(const std::string& program, const char* name) {
+  const std::string path = program.empty() ? "/proc/self/exe" : program;
+  std::error_code error;
+  std::filesystem::path file = std::filesystem::canonical(path, error);
+  // A program that was replaced while it runs has no canonical path; its link still names the folder.
+  if (error) file = std::filesystem::read_symlink(path, error);
+  if (error) file = std::filesystem::absolute(path, error);
+  return (file.parent_path() / name).string();
+}
+
+std::string GpuPluginPath(const std::string& program) {
+  const std::string beside = PathBeside(program, "libpotluck_cuda.so");
+  const std::string folder = BuiltPluginDirectory();
+  if (folder.empty()) return beside;
+  const std::string built = folder + "/libpotluck_cuda.so";
+  std::error_code no_built, no_beside;
+  const auto built_at = std::filesystem::last_write_time(built, no_built);
+  const auto beside_at = std::filesystem::last_write_time(beside, no_beside);
+  // What was installed after the build is not older news.
+  return !no_built && (no_beside || built_at > beside_at) ? built : beside;
 }
 
 absl::StatusOr<FoundDevices> FindDevices(const DeviceRequest& request) {
@@ -207,9 +291,8 @@ absl::StatusOr<FoundDevices> FindDevices(const DeviceRequest& request) {
   FoundDevices found;
   found.cpu = CpuDevice(request, *ChooseDispatch(request.dispatch));
   if (request.device != "cpu") {
-    const std::string plugin =
-        request.plugin.empty() ? FileBeside(ProgramOf(request), "libpotluck_cuda.so") : request.plugin;
-    const std::string output = RunProbe(request, plugin, found.gpu_note);
+    const std::string plugin = PluginOf(request);
+    const std::string output = ListDevices(request, plugin, found.gpu_note);
     found.devices = ParseProbe(output, plugin, found.gpu_note);
     if (found.devices.empty() && found.gpu_note.empty()) found.gpu_note = "The GPU driver lists no device.";
     if (found.devices.empty() && request.device == "cuda") {

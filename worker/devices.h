@@ -34,7 +34,7 @@ struct DeviceRequest {
   std::string device = "auto";  // auto: every GPU that passes its self-test, or else the CPU; cpu; cuda.
   int threads = 0;              // Of the CPU; 0: as many as this process may use.
   std::string dispatch = "auto";
-  std::string plugin;         // Empty: libpotluck_cuda.so beside the program.
+  std::string plugin;         // Empty: GpuPluginPath.
   std::string onednn_plugin;  // Empty: libpotluck_onednn.so beside the program.
   std::string program;        // The potluck binary; empty: this process's own.
   absl::Duration probe_limit = absl::Seconds(30);
@@ -53,6 +53,52 @@ absl::StatusOr<FoundDevices> FindDevices(const DeviceRequest& request);
 // The GPUs that a probe's output (a JSON object a line: a device, or {"error": sentence}) says are usable; appends
 // sentences about the others to `note`.
 std::vector<DeviceSpec> ParseProbe(const std::string& output, const std::string& plugin, std::string& note);
+
+// One GPU as the plug-in sees it, usable or not.
+struct ProbedGpu {
+  int index = 0;
+  std::string name;
+  std::string uuid;  // The driver's own name for it, the same for every process; empty: not known.
+  uint64_t memory_bytes = 0;
+  std::string numerics_class;
+  std::string compute;  // Its architecture: "7.5".
+  int code_sm = 0;      // The embedded machine code that fits it, such as 75; 0: none does.
+  std::string error;    // Why it cannot be used; empty: it can.
+};
+
+struct GpuProbe {
+  std::string plugin;           // The plug-in that was asked.
+  std::vector<ProbedGpu> gpus;  // All that it lists.
+  std::string note;             // Why there are none at all, or what went wrong.
+};
+
+// Asks the plug-in, in a child process, for at most probe_limit. Each GPU tests itself.
+GpuProbe ProbeGpus(const DeviceRequest& request);
+
+// A GPU as the driver alone sees it: no plug-in is needed.
+struct DriverGpu {
+  int index = 0;
+  std::string name;
+  uint64_t memory_bytes = 0;
+  std::string compute;  // "7.5".
+};
+
+struct DriverProbe {
+  bool has_driver = false;
+  int cuda_version = 0;  // The newest that the driver serves: 12080 is 12.8; 0: not known.
+  std::vector<DriverGpu> gpus;
+  std::string note;  // Why there are none.
+};
+
+// Asks the driver, in a child process, for at most probe_limit.
+DriverProbe ProbeDriver(const DeviceRequest& request);
+
+// Which GPU plug-in a program uses: libpotluck_cuda.so beside it, or one that was built on this machine later and is
+// kept in the cache (`potluck doctor --build-plugin`). An absolute path, of a file that may not be there.
+std::string GpuPluginPath(const std::string& program = "");
+
+// An absolute path beside the program (empty: this process's own), of a file that may not be there.
+std::string PathBeside(const std::string& program, const char* name);
 
 // What this process may use: the scheduler's affinity mask and the control groups' limits. `root` stands before /proc
 // and /sys, for tests.

@@ -24,6 +24,7 @@
 #include "kernels/cuda/loader.h"
 #include "kernels/workload/registry.h"
 #include "worker/child_blobs.h"
+#include "worker/driver_probe.h"
 #include "worker/frames.h"
 #include "worker/result_file.h"
 
@@ -40,14 +41,17 @@ struct Arguments {
   double slice_seconds = 2.0;
   bool when_idle = false;
   bool list_devices = false;
+  bool probe_driver = false;
 };
 
 Result<Arguments> ParseArguments(const std::vector<std::string>& args) {
   Arguments parsed;
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& name = args[i];
-    if (name == "--list-devices" || name == "--when-idle") {
-      (name == "--when-idle" ? parsed.when_idle : parsed.list_devices) = true;
+    if (name == "--list-devices" || name == "--probe-driver" || name == "--when-idle") {
+      (name == "--when-idle"      ? parsed.when_idle
+       : name == "--probe-driver" ? parsed.probe_driver
+                                  : parsed.list_devices) = true;
       continue;
     }
     if (++i == args.size()) return Status::Error("The option " + name + " lacks a value.");
@@ -110,7 +114,9 @@ int ListDevices(const std::string& plugin, const RunnerFactory& factory) {
                            {"uuid", std::string(device.uuid)},
                            {"memory_bytes", device.memory_bytes},
                            {"numerics_class", absl::StrCat("cuda/sm_", device.code_sm, "/", device.compute_major, ".",
-                                                           device.compute_minor)}};
+                                                           device.compute_minor)},
+                           {"compute", absl::StrCat(device.compute_major, ".", device.compute_minor)},
+                           {"code_sm", static_cast<unsigned>(device.code_sm)}};
     DeviceSpec spec;
     spec.kind = "cuda";
     spec.index = static_cast<int>(i);
@@ -372,6 +378,11 @@ int ExecutorMain(const std::vector<std::string>& args, const RunnerFactory& fact
   if (!arguments.ok()) {
     std::fprintf(stderr, "%s\n", arguments.status().message().c_str());
     return kBadArguments;
+  }
+  if (arguments->probe_driver) {
+    alarm(kProbeSeconds);
+    for (const nlohmann::json& line : DescribeDriver()) PrintLine(line);
+    return 0;
   }
   if (arguments->list_devices) return ListDevices(arguments->device.plugin, factory);
   if (fcntl(kExecutorFd, F_SETFD, FD_CLOEXEC) != 0) {

@@ -4,10 +4,12 @@
 //   --shared-scratch DIR
 //     --slice-seconds S [--when-idle]
 //   potluck executor --list-devices --plugin PATH
+//   potluck executor --probe-driver
 //
 // The first form speaks worker/frames.h over descriptor 3 until that ends: then it exits at once, even while a kernel
 // computes. It ignores SIGINT, SIGTERM and SIGHUP: the parent drives it. The second form prints a JSON object a line to
-// standard output, for each GPU: index, name, uuid, memory_bytes, numerics_class and, when it cannot be used, error.
+// standard output, for each GPU: index, name, uuid, memory_bytes, numerics_class, compute, code_sm and, when it
+// cannot be used, error. The third form needs no plug-in (driver_probe.h).
 #pragma once
 
 #include <functional>

@@ -21,7 +21,7 @@ namespace potluck {
 class GpuLock {
  public:
   // Unavailable: another process has it; the message names it as far as is known: "another potluck worker (process
-  // 123)". `gpu` is DeviceSpec::id, or what stands for it.
+  // 123)". `gpu` is the GPU's GpuLockName.
   static absl::StatusOr<GpuLock> Take(const std::string& gpu, const std::string& folder = "/tmp");
 
   GpuLock(GpuLock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
@@ -33,6 +33,9 @@ class GpuLock {
 
   int file_;  // An open, locked descriptor; -1: none could be kept.
 };
+
+// What the lock of a GPU is named after: DeviceSpec::id, or its number where that is not known.
+std::string GpuLockName(const std::string& id, int index);
 
 // Takes the locks of the GPUs among `found.devices` and leaves out those that others have, saying so in
 // `found.gpu_note`; where none is left the CPU takes their place. NotFound with these sentences: `device` is "cuda",

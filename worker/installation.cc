@@ -3,10 +3,8 @@
 #include <fcntl.h>
 #include <openssl/rand.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -41,18 +39,6 @@ absl::StatusOr<std::string> NewInstallationId() {
 
 bool IsInstallationId(const std::string& text) {
   return text.size() == 2 * kIdBytes && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-std::string CacheDirectory() {
-  std::string directory;
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/') {
-    directory = absl::StrCat(cache, "/potluck");
-  } else if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
-    mkdir(absl::StrCat(home, "/.cache").c_str(), 0700);
-    directory = absl::StrCat(home, "/.cache/potluck");
-  }
-  if (!directory.empty()) mkdir(directory.c_str(), 0700);
-  return directory;
 }
 
 absl::StatusOr<Installation> Installation::Take() {

@@ -5,12 +5,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "worker/cache_directory.h"
 
 namespace potluck {
-
-// This user's folder for what Potluck keeps, made if there is none: $XDG_CACHE_HOME/potluck or ~/.cache/potluck. Empty:
-// there is no home.
-std::string CacheDirectory();
 
 // An id that nobody else has, and whether a text could be one.
 absl::StatusOr<std::string> NewInstallationId();

@@ -24,7 +24,6 @@ struct Platform {
   // The most that a session is known to get, with a GPU and without one; InfiniteDuration: no limit is known.
   absl::Duration gpu_session = absl::InfiniteDuration();
   absl::Duration cpu_session = absl::InfiniteDuration();
-  absl::Duration idle_limit = absl::InfiniteDuration();  // Without anyone at the page.
   std::string limits;                                    // One sentence about them, for people; empty: none are known.
   bool restricts = false;     // Its rule restricts workers: joining asks for --confirm-platform-rules.
   std::string rule;           // One sentence; empty: none is known.
@@ -53,11 +52,11 @@ bool HasNvidiaDevice(const std::string& root = "");
 absl::Duration SessionLeft(const Platform& platform, bool has_gpu, absl::Duration age);
 
 // When a worker takes its session to end, and one sentence that says so.
-struct SessionEnd {
+struct ExpectedEnd {
   absl::Duration in = absl::InfiniteDuration();  // InfiniteDuration: no end is known.
   std::string sentence;                          // Empty: there is nothing to say.
 };
 // A session that is older than the known limit has evidently got another one: its end is not known then.
-SessionEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age);
+ExpectedEnd KnownEnd(const Platform& platform, bool has_gpu, absl::Duration age);
 
 }  // namespace potluck

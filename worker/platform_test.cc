@@ -105,10 +105,9 @@ TEST_F(PlatformTest, EveryFactHasItsSourceAndDate) {
                 std::all_of(platform.name.begin(), platform.name.end(), absl::ascii_islower));
     EXPECT_FALSE(platform.title.empty());
     const bool has_limit = platform.gpu_session != absl::InfiniteDuration() ||
-                           platform.cpu_session != absl::InfiniteDuration() ||
-                           platform.idle_limit != absl::InfiniteDuration();
-    EXPECT_EQ(has_limit, !platform.limits.empty());
-    if (!has_limit && !platform.restricts) continue;
+                           platform.cpu_session != absl::InfiniteDuration();
+    if (has_limit) EXPECT_FALSE(platform.limits.empty());
+    if (platform.limits.empty() && !platform.restricts) continue;
     EXPECT_FALSE(platform.rule.empty());
     EXPECT_TRUE(absl::StartsWith(platform.source, "https://"));
     EXPECT_FALSE(platform.dated.empty());
@@ -156,7 +155,7 @@ TEST_F(PlatformTest, WhatIsLeftDependsOnTheGpu) {
 
 TEST_F(PlatformTest, AKnownEndIsSaid) {
   const Platform& colab = *FindPlatform("colab");
-  SessionEnd end = KnownEnd(colab, true, absl::Minutes(20));
+  ExpectedEnd end = KnownEnd(colab, true, absl::Minutes(20));
   EXPECT_EQ(end.in, absl::Hours(12) - absl::Minutes(20));
   EXPECT_EQ(end.sentence,
             "this session is expected to end in 11 h 40 min: Google Colab gives 12 h with a GPU and it is 20 min old; "
@@ -171,7 +170,7 @@ TEST_F(PlatformTest, AKnownEndIsSaid) {
 }
 
 TEST_F(PlatformTest, ASessionThatHasOutlivedItsLimitHasNoKnownEnd) {
-  const SessionEnd end = KnownEnd(*FindPlatform("colab"), true, absl::Hours(13));
+  const ExpectedEnd end = KnownEnd(*FindPlatform("colab"), true, absl::Hours(13));
   EXPECT_EQ(end.in, absl::InfiniteDuration());
   EXPECT_EQ(end.sentence,
             "this session has outlived the 12 h that Google Colab is known to give, so its end is not known; --ends-in "

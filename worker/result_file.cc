@@ -14,9 +14,8 @@ namespace {
 
 absl::Status FileError(const std::string& path, const char* what, int error) {
   const bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  const std::string sentence =
-      absl::StrCat("The file ", path, " cannot be ", what, ": ", std::strerror(error),
-                   is_full ? "; make room there, or choose another folder by --cache." : ".");
+  const std::string sentence = absl::StrCat("The file ", path, " cannot be ", what, ": ", std::strerror(error),
+                                            is_full ? "; make room there, or choose another folder by --cache." : ".");
   return is_full ? absl::ResourceExhaustedError(sentence) : absl::InternalError(sentence);
 }
 

@@ -20,16 +20,21 @@ namespace {
 constexpr char kLockSuffix[] = ".lock";
 constexpr int kMostTries = 1000;
 
-// A descriptor with the file's lock; -1 when somebody else has it, or the file was taken away meanwhile.
+// A descriptor with the file's lock; -1 and EWOULDBLOCK when somebody else has it, or the file was taken away
+// meanwhile; -1 and another error where there are no locks.
 int Lock(const std::string& file, int flags) {
   const int fd = open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
   if (fd < 0) return -1;
   struct stat opened {};
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &opened) == 0 && opened.st_nlink > 0) return fd;
+  const bool is_locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+  if (is_locked && fstat(fd, &opened) == 0 && opened.st_nlink > 0) return fd;
+  const int error = is_locked ? EWOULDBLOCK : errno;
   close(fd);
-  errno = EWOULDBLOCK;
+  errno = error;
   return -1;
 }
+
+bool NoLocks(int error) { return error == ENOSYS || error == EOPNOTSUPP || error == ENOLCK || error == EINVAL; }
 
 }  // namespace
 
@@ -54,6 +59,12 @@ absl::StatusOr<Scratch> Scratch::Create(const std::string& parent) {
   for (int i = 0; i < kMostTries; ++i) {
     const std::string path = absl::StrCat(parent, "/", getpid(), "-", i);
     const int lock = Lock(path + kLockSuffix, O_CREAT | O_EXCL);
+    if (lock < 0 && NoLocks(errno)) {
+      const int failure = errno;
+      unlink((path + kLockSuffix).c_str());
+      return absl::UnimplementedError(
+          absl::StrCat("Files in ", parent, " cannot be locked (", std::strerror(failure), ")."));
+    }
     if (lock < 0 && errno != EEXIST && errno != EWOULDBLOCK) break;
     if (lock < 0) continue;
     if (mkdir(path.c_str(), 0700) == 0) return Scratch(path, lock);

@@ -11,7 +11,8 @@ namespace potluck {
 
 class Scratch {
  public:
-  // A new folder in `parent`, which is made if there is none. Removes those whose processes are gone.
+  // A new folder in `parent`, which is made if there is none. Removes those whose processes are gone. Unimplemented
+  // where files cannot be locked.
   static absl::StatusOr<Scratch> Create(const std::string& parent);
   Scratch() = default;  // No folder.
   // Those in `parent` whose processes are gone.

@@ -4,11 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/clock.h"
+#include "base/file_system.h"
 #include "base/sha256.h"
 #include "proto/exchange_codec.h"
 #include "worker/installation.h"
@@ -145,7 +149,8 @@ Session::Session(const WorkerOptions& options, std::string installation, std::ve
       random_(std::random_device{}()),
       book_(devices.size(), kLeasesASlot),
       back_off_(kFirstRetry, kLongestRetry),
-      busy_at_(started_) {
+      busy_at_(started_),
+      tell_at_(started_ + options.progress_interval) {
   for (DeviceSpec& device : devices) {
     slots_.push_back(std::make_unique<Slot>(*this, static_cast<uint32_t>(slots_.size()), std::move(device)));
   }
@@ -206,7 +211,7 @@ void Session::OpenFolders() {
   cache_ = options_.cache.empty() ? CacheDirectory() : options_.cache;
   // Without a home, as service accounts are: what is kept lasts as long as that folder does.
   if (cache_.empty()) cache_ = absl::StrCat("/tmp/potluck-", getuid());
-  absl::StatusOr<Scratch> scratch = Scratch::Create(absl::StrCat(cache_, "/scratch"));
+  absl::StatusOr<Scratch> scratch = MakeScratch();
   if (scratch.ok()) {
     scratch_ = *std::move(scratch);
   } else {
@@ -215,6 +220,23 @@ void Session::OpenFolders() {
   if (options_.shared.empty()) return;
   absl::StatusOr<Scratch> shared = Scratch::Create(options_.shared);
   if (shared.ok()) shared_scratch_ = *std::move(shared);
+}
+
+// What changes with every round does not belong on a mounted Drive or bucket: that is slow, and a process that was
+// killed leaves behind what nobody can tell from what is in use.
+absl::StatusOr<Scratch> Session::MakeScratch() {
+  std::error_code ignored;
+  std::filesystem::create_directories(cache_, ignored);
+  std::string why = absl::StrCat(cache_, " is on a network or FUSE file system");
+  if (IsLocalFileSystem(cache_)) {
+    absl::StatusOr<Scratch> scratch = Scratch::Create(absl::StrCat(cache_, "/scratch"));
+    if (!absl::IsUnimplemented(scratch.status())) return scratch;
+    why = std::string(absl::StripSuffix(scratch.status().message(), "."));
+  }
+  const std::string local = absl::StrCat("/tmp/potluck-", getuid(), "/scratch");
+  absl::StatusOr<Scratch> scratch = Scratch::Create(local);
+  if (scratch.ok()) Say(absl::StrCat(why, ": data sets are kept there, what changes with every round in ", local));
+  return scratch;
 }
 
 bool Session::StartExecutors() {
@@ -264,6 +286,7 @@ void Session::KeepBusy() {
   if (book_.draining()) return;
   if (MonotonicNow() - busy_at_ > options_.exit_when_idle) StartDraining("there was no work for a while");
   if (MonotonicNow() >= LeavesAt()) StartDraining("this session is about to end");
+  TellProgress();
 }
 
 void Session::StartRun(Slot& slot) {
@@ -301,6 +324,27 @@ void Session::StartDraining(const std::string& why) {
   }
   // A call that is held while nobody has anything to say would only delay the leaving.
   if (talk_ == Talk::kCalling && request_ && request_->slices.empty()) link_->Cancel();
+}
+
+void Session::TellProgress() {
+  const absl::Time now = MonotonicNow();
+  if (now < tell_at_ || !was_joined_ || book_.draining()) return;
+  constexpr int kOften = 10;
+  tell_at_ = now + options_.progress_interval * (++times_told_ < kOften ? 1 : 10);
+  if (results_ == results_told_) {
+    if (!is_idle_told_ && book_.leases().empty() && !is_lost_) Say("at the table, without work at the moment");
+    is_idle_told_ = book_.leases().empty();
+    return;
+  }
+  results_told_ = results_;
+  is_idle_told_ = false;
+  std::string left;
+  if (options_.ends_in != absl::InfiniteDuration()) {
+    left = absl::StrCat("; leaves in ", absl::FormatDuration(absl::Trunc(LeavesAt() - now, absl::Minutes(1))));
+  }
+  Say(absl::StrCat("handed in so far: ", results_, results_ == 1 ? " result, " : " results, ",
+                   absl::FormatDuration(absl::Trunc(absl::Seconds(busy_seconds_), absl::Seconds(1))), " of computing",
+                   left));
 }
 
 absl::Time Session::LeavesAt() const {

@@ -91,6 +91,7 @@ class Session : public TransferEvents {
   }
 
   void OpenFolders();
+  absl::StatusOr<Scratch> MakeScratch();
   bool StartExecutors();
   void KeepBusy();
   void StartRun(Slot& slot);
@@ -111,6 +112,8 @@ class Session : public TransferEvents {
   void OnCallFailed(const absl::Status& status);
   void ConnectionLost(const absl::Status& status);
   void StartDraining(const std::string& why);
+  // Says now and then what was handed in, or once that there is no work.
+  void TellProgress();
   // When a worker whose session's end is known begins to leave.
   absl::Time LeavesAt() const;
   bool IsFinished() const;
@@ -147,6 +150,12 @@ class Session : public TransferEvents {
   absl::Time last_call_ = absl::InfinitePast();
   absl::Time call_due_ = absl::InfinitePast();  // On a metered link: no sooner, unless a slot has nothing to do.
   absl::Time busy_at_;
+  // What was handed in, and what of it was told.
+  uint64_t results_ = 0, results_told_ = 0;
+  double busy_seconds_ = 0;
+  int times_told_ = 0;
+  bool is_idle_told_ = false;
+  absl::Time tell_at_;
   absl::Time drain_deadline_ = absl::InfiniteFuture();
   std::optional<WorkerEnd> end_;
   std::string end_message_;

@@ -66,7 +66,7 @@ class Rounds final : public FakeWorkers {
     numerics_class_ = request->devices(0).numerics_class();
     reply->mutable_joined()->set_session(++session_);
     reply->mutable_joined()->set_longest_hold_ms(20'000);
-    lease_ = 0;  // Of another session.
+    lease_ = seq_ = 0;  // Of another session.
     changed_.SignalAll();
     return grpc::Status::OK;
   }
@@ -77,6 +77,8 @@ class Rounds final : public FakeWorkers {
     reply->set_seq(request->seq());
     v1::SliceAnswer::Verdict verdict = v1::SliceAnswer::COMMITTED;
     if (request->session() != session_) return {grpc::StatusCode::NOT_FOUND, "join again"};
+    // Its thread was late: the worker has called again since, and goes by that answer.
+    if (request->seq() < seq_) return {grpc::StatusCode::CANCELLED, "overtaken"};
     if (judge_) {
       if (const grpc::Status status = judge_(*request, &verdict); !status.ok()) return status;
     }
@@ -179,6 +181,14 @@ TEST_F(SessionTest, ALargeResultOfALargeBlobGoesTheWholeWay) {
   EXPECT_EQ(workers_.WaitForEnd(kPatience), WorkerEnd::kDrained);
 }
 
+TEST_F(SessionTest, WhatWasHandedInIsSaidNowAndThen) {
+  workers_.progress_interval = absl::Nanoseconds(1);
+  rounds().Begin("fetch:0", {rounds().Serve("abc"), rounds().Serve("abcd")});
+  StartWorker();
+  ASSERT_TRUE(rounds().WaitForRounds(2));
+  EXPECT_TRUE(HasSaid("handed in so far: 1 result, "));  // Before it began the second one.
+}
+
 TEST_F(SessionTest, ASmallResultGoesInline) {
   rounds().Begin("fetch:0", {rounds().Serve("abc")});
   StartWorker();
@@ -224,6 +234,18 @@ TEST_F(SessionTest, AResultThatTheCoordinatorForgotIsHandedOverAgain) {
   EXPECT_THAT(said(), ::testing::Not(Contains(HasSubstr("cannot be handed over"))));
 }
 
+// The first lease was handed back, and the next one did the round. A grant whose answer a newer call overtook is lost on the
+// way: the worker never lists it, so that call hands it back at once and another follows.
+void ExpectHandedBackThenDone(const std::vector<std::string>& lines, const std::string& how) {
+  ASSERT_GE(lines.size(), 5u) << ::testing::PrintToString(lines);
+  size_t at = 3;
+  uint64_t lease = 2;
+  for (; at + 1 < lines.size() && lines[at + 1] == absl::StrCat("back 5.", lease); at += 2) ++lease;
+  EXPECT_THAT(std::vector<std::string>(lines.begin(), lines.begin() + 3), ElementsAre("join", "grant 5.1", "back 5.1"));
+  EXPECT_THAT(std::vector<std::string>(lines.begin() + static_cast<ptrdiff_t>(at), lines.end()),
+              ElementsAre(absl::StrCat("grant 5.", lease), absl::StrCat("slice 5.", lease, how)));
+}
+
 TEST_F(SessionTest, AResultThatIsNotWantedIsDroppedWithoutAlarmAndItsLeaseHandedBack) {
   int puts = 0;
   rounds().SetHook([&](int64_t, std::string*) {
@@ -233,7 +255,7 @@ TEST_F(SessionTest, AResultThatIsNotWantedIsDroppedWithoutAlarmAndItsLeaseHanded
   rounds().Begin("large:0", {rounds().Serve("abc")});
   StartWorker();
   ASSERT_TRUE(rounds().WaitForRounds(1));
-  EXPECT_THAT(rounds().lines(), ElementsAre("join", "grant 5.1", "back 5.1", "grant 5.2", "slice 5.2 is put"));
+  ExpectHandedBackThenDone(rounds().lines(), " is put");
   EXPECT_FALSE(HasSaid("gone"));
 }
 
@@ -246,7 +268,7 @@ TEST_F(SessionTest, ABlobThatIsDeniedEndsItsRunWithoutAlarm) {
   rounds().Begin("fetch:0", {rounds().Serve("abc")});
   StartWorker();
   ASSERT_TRUE(rounds().WaitForRounds(1));
-  EXPECT_THAT(rounds().lines(), ElementsAre("join", "grant 5.1", "back 5.1", "grant 5.2", "slice 5.2"));
+  ExpectHandedBackThenDone(rounds().lines(), "");
   EXPECT_FALSE(HasSaid("gone"));
 }
 

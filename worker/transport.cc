@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
@@ -13,12 +14,28 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "proto/transport_settings.h"
+#include "worker/system_roots.h"
 #include "worker/unreachable.h"
 
 namespace potluck {
 namespace {
 
 using grpc::experimental::TlsCustomVerificationCheckRequest;
+
+// gRPC does not begin a handshake without an authority, not even where none is asked (verify_server_certs is off), and
+// a bare system has none installed. This certificate's key was thrown away: it vouches for nobody.
+constexpr char kNoAuthority[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBkDCCATagAwIBAgIBATAKBggqhkjOPQQDAjAmMSQwIgYDVQQDDBtQb3RsdWNr\n"
+    "IHRydXN0cyBubyBhdXRob3JpdHkwIBcNMjYxMTIyMDMzMjQ0WhgPMjEyNjEwMjkw\n"
+    "MzMyNDRaMCYxJDAiBgNVBAMMG1BvdGx1Y2sgdHJ1c3RzIG5vIGF1dGhvcml0eTBZ\n"
+    "MBMGByqGSM49AgEGCCqGSM49AwEHA0IABIU4Ha+RzsQvtpFnv+fUVAf2gFCSYS8m\n"
+    "aEAHsuwCE0hjv4wfilrJj3tu9GUllkWGE5xwaz1p1DAi/51ixLlTrxqjUzBRMB0G\n"
+    "A1UdDgQWBBT66VuepABi21oS4a1F6Bid1sXVITAfBgNVHSMEGDAWgBT66VuepABi\n"
+    "21oS4a1F6Bid1sXVITAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUC\n"
+    "IQDkEVoWfM5fijA2+C6QgXDrPBieSS3HF7FHFj/jzzEgXAIgQCxLuz4z5rBeEx06\n"
+    "YMfMY9HKgyY4CggJHX1IsKQVY6k=\n"
+    "-----END CERTIFICATE-----\n";
 
 // Compares the key of the certificate with the pin. TLS itself has proved by then that the peer holds that key.
 class PinVerifier : public grpc::experimental::ExternalCertificateVerifier {
@@ -51,16 +68,34 @@ class PinVerifier : public grpc::experimental::ExternalCertificateVerifier {
   const std::shared_ptr<KeyCheck> check_;
 };
 
-std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const std::string& address, const std::string& pin,
-                                                          const std::shared_ptr<KeyCheck>& check) {
-  if (pin.empty()) return grpc::SslCredentials(grpc::SslCredentialsOptions());
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const std::string& address,
+                                                                          const std::string& pin,
+                                                                          const std::shared_ptr<KeyCheck>& check) {
+  if (pin.empty()) {
+    absl::StatusOr<std::string> roots = LoadRoots(SystemRootsPlaces());
+    if (!roots.ok()) return roots.status();
+    grpc::SslCredentialsOptions options;
+    options.pem_root_certs = *std::move(roots);
+    return grpc::SslCredentials(options);
+  }
   grpc::experimental::TlsChannelCredentialsOptions options;
   // No authority vouches for the certificate and no name is in it: the pin stands for both.
   options.set_verify_server_certs(false);
   options.set_check_call_host(false);
+  options.set_certificate_provider(std::make_shared<grpc::experimental::StaticDataCertificateProvider>(kNoAuthority));
+  options.watch_root_certs();
   options.set_certificate_verifier(
       grpc::experimental::ExternalCertificateVerifier::Create<PinVerifier>(address, pin, check));
   return grpc::experimental::TlsCredentials(options);
+}
+
+// What gRPC and OpenSSL say of a certificate that they do not take; gRPC hands it on as text only.
+bool IsAboutTheCertificate(absl::string_view message) {
+  for (const char* words :
+       {"certificate verify failed", "CERTIFICATE_VERIFY_FAILED", "Peer name", "Hostname Verification"}) {
+    if (absl::StrContains(message, words)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -103,9 +138,11 @@ absl::StatusOr<Connection> Connect(const JoinString& join, const ConnectOptions&
   // gRPC honours grpc_proxy, https_proxy and http_proxy, which have no way to this machine.
   if (IsLoopback(connection.address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   auto check = std::make_shared<KeyCheck>();
+  const auto credentials = MakeCredentials(connection.address, join.pin, check);
+  if (!credentials.ok()) return credentials.status();
+  connection.is_pinned = !join.pin.empty();
   connection.key_check = check;
-  connection.channel = grpc::CreateCustomChannel(absl::StrCat("dns:///", connection.address),
-                                                 MakeCredentials(connection.address, join.pin, check), arguments);
+  connection.channel = grpc::CreateCustomChannel(absl::StrCat("dns:///", connection.address), *credentials, arguments);
   return connection;
 }
 
@@ -119,13 +156,19 @@ absl::Status Explain(const Connection& connection, const grpc::Status& status) {
   if (unavailable || status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     if (absl::Status key = connection.key_check->last(); !key.ok()) return key;
   }
+  if (unavailable && !connection.is_pinned && IsAboutTheCertificate(status.error_message())) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "the certificate of ", connection.address, " is not one that this system's authorities vouch for under that ",
+        "name: its terminator needs another (a private authority is named by the environment's SSL_CERT_FILE), or ",
+        "something between here and there answers in its place"));
+  }
   if (unavailable) {
     return absl::UnavailableError(absl::StrCat("the coordinator at ", connection.address,
                                                " cannot be reached: ", UnreachableReason(status.error_message())));
   }
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-    return absl::DeadlineExceededError(absl::StrCat("the coordinator at ", connection.address, " does not answer: ",
-                                                    UnreachableReason(kNoAnswer)));
+    return absl::DeadlineExceededError(
+        absl::StrCat("the coordinator at ", connection.address, " does not answer: ", UnreachableReason(kNoAnswer)));
   }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }

@@ -1,7 +1,7 @@
 // Opens the worker's one outbound connection: gRPC over TLS to a coordinator named by a join string.
 //
 // With a pin, the coordinator is whoever holds the pinned key; names and authorities do not matter. Without one, the
-// system's roots and the host name decide (a tunnel that ends TLS itself).
+// system's roots (system_roots.h) and the host name decide: a tunnel or proxy that ends TLS itself.
 // Plain functions; a Connection is a value whose parts are thread-safe. Make a new one for every try: each resolves its
 // address anew and shares no sockets with another.
 //
@@ -48,18 +48,21 @@ struct ConnectOptions {
 };
 
 struct Connection {
-  std::string address;  // The one in use.
+  std::string address;     // The one in use.
+  bool is_pinned = false;  // Else the system's roots decide.
   std::shared_ptr<grpc::Channel> channel;
   std::shared_ptr<const KeyCheck> key_check;
 };
 
-// Prepares a connection; gRPC connects at the first call. InvalidArgument if the join string has no such address.
+// Prepares a connection; gRPC connects at the first call. InvalidArgument if the join string has no such address, or if
+// it has no pin and this system no roots.
 absl::StatusOr<Connection> Connect(const JoinString& join, const ConnectOptions& options = {});
 
 // Lets the call carry the token.
 void Authorize(grpc::ClientContext& context, absl::string_view token);
 
-// A failed call as a sentence: a key that does not match if that is why, else what gRPC says and where.
+// A failed call as a sentence: a key or certificate that is not the right one (PermissionDenied) if that is why, else
+// what gRPC says and where.
 absl::Status Explain(const Connection& connection, const grpc::Status& status);
 
 // The address is this machine itself: `localhost`, 127.0.0.0/8 or ::1. No proxy is used then.

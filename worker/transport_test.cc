@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -60,10 +61,24 @@ TEST(TransportTest, WithoutAPinASelfSignedCertificateIsRefused) {
   JoinString join = JoinStringOf(coordinator);
   join.pin.clear();
   const absl::Status status = Try(join);
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_TRUE(absl::StartsWith(status.message(),
-                               absl::StrCat("the coordinator at ", coordinator.address(), " cannot be reached: ")))
-      << status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_TRUE(absl::StartsWith(status.message(), absl::StrCat("the certificate of ", coordinator.address()))) << status;
+}
+
+TEST(TransportTest, WithoutAPinTheSystemsRootsDecide) {
+  EchoCoordinator coordinator;
+  JoinString join = JoinStringOf(coordinator);
+  join.pin.clear();
+  const char* before = getenv("SSL_CERT_FILE");
+  const std::string kept = before == nullptr ? "" : before;
+  // Its own certificate is an authority of this system, and is for the loopback addresses.
+  const std::string roots = testing::TempDir() + "/roots-of-the-coordinator.pem";
+  std::ofstream(roots) << coordinator.identity().certificate_pem;
+  setenv("SSL_CERT_FILE", roots.c_str(), 1);
+  EXPECT_EQ(Try(join), absl::OkStatus());
+  setenv("SSL_CERT_FILE", "/nowhere/at/all.pem", 1);
+  EXPECT_EQ(Connect(join).status().code(), absl::StatusCode::kInvalidArgument);
+  setenv("SSL_CERT_FILE", kept.c_str(), 1);  // Empty counts as none.
 }
 
 TEST(TransportTest, NobodyThereIsToldApartFromAWrongKey) {

@@ -27,7 +27,7 @@ void SetKnownEnd(const FoundDevices& found, WorkerOptions& options) {
   const Platform& platform = ThisPlatform();
   const bool has_gpu = HasNvidiaDevice() || std::any_of(found.devices.begin(), found.devices.end(),
                                                         [](const DeviceSpec& d) { return d.kind == "cuda"; });
-  const SessionEnd end = KnownEnd(platform, has_gpu, SessionAge());
+  const ExpectedEnd end = KnownEnd(platform, has_gpu, SessionAge());
   options.ends_in = end.in;
   if (!end.sentence.empty() && options.say) options.say(end.sentence);
 }

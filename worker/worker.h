@@ -27,6 +27,8 @@ struct WorkerOptions {
   absl::Duration ends_in = absl::InfiniteDuration();
   bool platform_limits = true;
   absl::Duration exit_when_idle = absl::InfiniteDuration();  // Leaves after so long without work.
+  // How often it says what it has done, if anything: ten times so often, then ten times as rarely.
+  absl::Duration progress_interval = absl::InfiniteDuration();
   std::string cache;                         // The folder for blobs; empty: in this user's cache directory.
   uint64_t cache_bytes = uint64_t{4} << 30;  // What is kept of them.
   std::string shared;                        // A folder that the coordinator reads too, on one machine; empty: none.

@@ -46,6 +46,7 @@ class RunningWorkers {
     options.cache = directory_;
     options.shared = shared;
     options.program = POTLUCK_EXECUTOR_TEST_CHILD;
+    options.progress_interval = progress_interval;
     options.say = [this](const std::string& sentence) {
       MutexLock lock(&mutex_);
       said_.push_back(sentence);
@@ -66,6 +67,8 @@ class RunningWorkers {
     workers_.clear();
   }
   const std::string& directory() const { return directory_; }
+  // Of workers that start from now on.
+  absl::Duration progress_interval = absl::InfiniteDuration();
   Worker& first() { return *workers_.front().worker; }
   // How the first one ended; nullopt if it has not within that time.
   std::optional<WorkerEnd> WaitForEnd(absl::Duration timeout) {

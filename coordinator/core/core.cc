@@ -98,12 +98,15 @@ absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox)
     if (session.worker == worker->second) former.push_back(id);
   }
   for (const SessionId id : former) {
-    RemoveSession(id, absl::AbortedError("this worker has joined again in another session"), outbox);
+    RemoveSession(now, id, absl::AbortedError("this worker has joined again in another session"), SessionEnd::kReplaced,
+                  outbox);
   }
   Session& session = sessions_[request.session];
   session.joined = request;
   session.worker = worker->second;
   session.heard = now.monotonic;
+  if (request.session_age > absl::ZeroDuration()) session.began = now.wall - request.session_age;
+  OpenEntry(now, session);
   WorkerInfo info{worker->second, {}, request.ends_at};
   if (request.metered) info.lease_time = 3 * options_.metered_interval;
   for (const DeviceInfo& device : request.devices)
@@ -114,10 +117,11 @@ absl::Status Core::Join(Instant now, const JoinRequest& request, Outbox& outbox)
   return absl::OkStatus();
 }
 
-void Core::RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox) {
+void Core::RemoveSession(Instant now, SessionId id, const absl::Status& reason, SessionEnd end, Outbox& outbox) {
   const auto it = sessions_.find(id);
   if (it == sessions_.end()) return;
   Session& session = it->second;
+  CloseEntry(now, session, end);
   if (session.call) Answer(session, outbox, reason);
   Unpark(session);
   scheduler_.RemoveSession(id);
@@ -143,7 +147,9 @@ Outbox Core::DropSessionsOf(Instant now, TokenId token) {
   for (const auto& [id, session] : sessions_) {
     if (session.joined.token == token) dropped.push_back(id);
   }
-  for (const SessionId id : dropped) RemoveSession(id, absl::UnauthenticatedError("the token was revoked"), outbox);
+  for (const SessionId id : dropped) {
+    RemoveSession(now, id, absl::UnauthenticatedError("the token was revoked"), SessionEnd::kRevoked, outbox);
+  }
   Wake(now, outbox);
   return outbox;
 }
@@ -165,6 +171,7 @@ Outbox Core::Exchange(Instant now, CallId call, ExchangeRequest request) {
   }
   session.heard = now.monotonic;
   session.connected = true;
+  if (session.entry == 0) OpenEntry(now, session);
   if (session.call) {  // One call in flight: the newer one takes over.
     calls_.erase(*session.call);
     outbox.exchanges.push_back({*session.call, absl::CancelledError("a newer call took over"), {}});
@@ -309,7 +316,12 @@ void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
   if (session.drain) session.report.draining = true;
   session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);
   const bool has_news = !session.reply.orders.empty() || !session.reply.answers.empty() || session.drain;
-  if (has_news || session.no_wait) return Answer(session, outbox);
+  if (has_news || session.no_wait) {
+    Answer(session, outbox);
+    // Tick finds that it is gone, then and not whenever there is something else to do.
+    if (HasLeft(session)) later_.emplace(now.monotonic + options_.scheduler.disconnect_grace, [](Instant, Outbox&) {});
+    return;
+  }
   session.parked = true;
   session.hold_until = now.monotonic + options_.longest_hold;
   holds_.insert({session.hold_until, id});
@@ -363,7 +375,7 @@ Outbox Core::CallLost(Instant now, CallId call) {
 }
 
 void Core::Wake(Instant now, Outbox& outbox) {
-  RemoveCondemned(outbox);
+  RemoveCondemned(now, outbox);
   DropHandedOver(now);
   // Orders given to one may concern others (a tail to give up), who are then woken too.
   for (std::vector<SessionId> woken = scheduler_.TakeWakeups(); !woken.empty(); woken = scheduler_.TakeWakeups()) {
@@ -379,6 +391,7 @@ void Core::Wake(Instant now, Outbox& outbox) {
       if (!session.reply.orders.empty()) Answer(session, outbox);
     }
   }
+  StoreBook(now, outbox);
 }
 
 // ---- The store's answers
@@ -490,18 +503,20 @@ Outbox Core::Tick(Instant now) {
   }
   scheduler_.Tick(now.monotonic);
   std::vector<SessionId> forgotten;
+  if (book_.next_beat() <= now.monotonic) LookAround(now);
   for (const auto& [id, session] : sessions_) {
-    const bool has_left = session.report.draining && session.report.held.empty() && !session.call;
-    const absl::Duration patience = has_left ? options_.scheduler.disconnect_grace : options_.forget_session;
+    const absl::Duration patience = HasLeft(session) ? options_.scheduler.disconnect_grace : options_.forget_session;
     if (session.heard + patience <= now.monotonic) forgotten.push_back(id);
   }
-  for (const SessionId id : forgotten) RemoveSession(id, absl::NotFoundError("unknown session: join again"), outbox);
+  for (const SessionId id : forgotten) {
+    RemoveSession(now, id, absl::NotFoundError("unknown session: join again"), SessionEnd::kLost, outbox);
+  }
   Wake(now, outbox);
   return outbox;
 }
 
 absl::Time Core::NextDeadline() const {
-  absl::Time deadline = scheduler_.NextDeadline();
+  absl::Time deadline = std::min(scheduler_.NextDeadline(), book_.next_beat());
   if (!holds_.empty()) deadline = std::min(deadline, holds_.begin()->first);
   if (!later_.empty()) deadline = std::min(deadline, later_.begin()->first);
   return deadline;

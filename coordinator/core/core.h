@@ -22,6 +22,7 @@
 
 #include "coordinator/core/jobs.h"
 #include "coordinator/core/messages.h"
+#include "coordinator/core/session_book.h"
 #include "coordinator/scheduler/scheduler.h"
 
 namespace potluck {
@@ -71,6 +72,8 @@ class Core {
   absl::Status Drain(const std::string& worker_name, Outbox& outbox, Instant now);
   // Quarantined workers of that name may join again; answered in `requests`. NotFound if there is none.
   Outbox Pardon(Instant now, CallId call, const std::string& worker_name);
+  // The coordinator is about to stop, and this is the last call: whoever is at the table is so until now.
+  Outbox Stop(Instant now);
   // A revoked token's sessions end.
   Outbox DropSessionsOf(Instant now, TokenId token);
 
@@ -131,6 +134,8 @@ class Core {
   struct Session {
     JoinRequest joined;
     WorkerId worker{};
+    absl::Time began = absl::InfinitePast();  // The platform's session, by the wall clock; InfinitePast: not known.
+    uint64_t entry = 0;                       // In the book; 0: it has been given up there.
     absl::Time heard;
     bool connected = true;
     bool drain = false;
@@ -219,7 +224,7 @@ class Core {
   void FinishExchange(Instant now, SessionId id, Outbox& outbox);
   // The worker was found wrong. Its sessions end with the event that is being dealt with.
   void Condemn(Instant now, WorkerId worker, const std::string& reason, Outbox& outbox);
-  void RemoveCondemned(Outbox& outbox);
+  void RemoveCondemned(Instant now, Outbox& outbox);
   void ForgetRunsOf(Job& job, WorkerId worker);
   void DistrustSlices(Job& job, WorkerId worker, Outbox& outbox);
   void StartRetraction(Instant now, Job& job, const std::vector<Interval>& intervals, const std::string& reason,
@@ -227,7 +232,15 @@ class Core {
   // The open volatile round: leases go on, but all that was merged is to be computed again.
   void ComputeAgain(Job& job, Outbox& outbox);
   void Strike(Instant now, SessionId id, const std::string& sentence, Outbox& outbox);
-  void RemoveSession(SessionId id, const absl::Status& reason, Outbox& outbox);
+  void RemoveSession(Instant now, SessionId id, const absl::Status& reason, SessionEnd end, Outbox& outbox);
+  // It said that it leaves, and it has nothing any more.
+  static bool HasLeft(const Session& session) {
+    return session.report.draining && session.report.held.empty() && !session.call;
+  }
+  void OpenEntry(Instant now, Session& session);
+  void CloseEntry(Instant now, Session& session, SessionEnd end);
+  void LookAround(Instant now);
+  void StoreBook(Instant now, Outbox& outbox);
   void Wake(Instant now, Outbox& outbox);
   void DeleteOldJobs(Instant now, Outbox& outbox);
   void DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox);
@@ -257,6 +270,7 @@ class Core {
   std::set<JobId> unreadable_jobs_;  // Stored, but not by a build that this one understands: they can only be deleted.
   std::vector<std::string> blobs_of_other_builds_;  // Named by stored jobs that could not be restored.
   std::map<SessionId, Session> sessions_;
+  SessionBook book_;
   std::map<CallId, SessionId> calls_;
   std::set<std::pair<absl::Time, SessionId>> holds_;  // Parked calls by when they must be answered.
   std::map<std::string, WorkerId> worker_by_installation_;

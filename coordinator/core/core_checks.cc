@@ -256,7 +256,7 @@ void Core::Condemn(Instant now, WorkerId worker, const std::string& reason, Outb
   condemned_.push_back(worker);
 }
 
-void Core::RemoveCondemned(Outbox& outbox) {
+void Core::RemoveCondemned(Instant now, Outbox& outbox) {
   for (const WorkerId worker : std::exchange(condemned_, {})) {
     std::vector<SessionId> sessions;
     for (const auto& [id, session] : sessions_) {
@@ -264,7 +264,7 @@ void Core::RemoveCondemned(Outbox& outbox) {
     }
     const absl::Status reason =
         absl::PermissionDeniedError(absl::StrCat("this worker is quarantined: ", quarantined_.at(worker).reason));
-    for (const SessionId id : sessions) RemoveSession(id, reason, outbox);
+    for (const SessionId id : sessions) RemoveSession(now, id, reason, SessionEnd::kQuarantined, outbox);
   }
 }
 

@@ -36,6 +36,8 @@ Outbox Core::Recover(Instant now, const StoreContents& contents) {
     (job != nullptr ? job->blobs : blobs_of_other_builds_).push_back(named.digest);
   }
   DeleteOldJobs(now, outbox);
+  book_.Recover(now, contents);
+  StoreBook(now, outbox);
   return outbox;
 }
 

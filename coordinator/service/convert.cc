@@ -103,6 +103,24 @@ v1::WorkerStatus ToWire(const WorkerView& view) {
   return out;
 }
 
+v1::SessionStatus ToWire(const StoredSession& session) {
+  const SessionOpened& opened = session.opened;
+  v1::SessionStatus out;
+  out.set_number(opened.number);
+  out.set_worker(static_cast<uint64_t>(opened.worker));
+  out.set_name(opened.name);
+  out.set_place(opened.place);
+  out.set_devices(opened.devices);
+  out.set_gpu(static_cast<v1::SessionStatus::Gpu>(opened.gpu));
+  out.set_began_unix_ms(opened.began == absl::InfinitePast() ? 0 : UnixMillis(opened.began));
+  out.set_opened_unix_ms(UnixMillis(opened.at));
+  if (session.closed) {
+    out.set_closed_unix_ms(UnixMillis(session.closed->at));
+    out.set_end(static_cast<v1::SessionStatus::End>(session.closed->end));
+  }
+  return out;
+}
+
 v1::TokenStatus ToWire(const Tokens::Listed& token) {
   v1::TokenStatus out;
   out.set_token(static_cast<uint64_t>(token.created.token));

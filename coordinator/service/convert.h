@@ -15,6 +15,8 @@ grpc::Status ToGrpc(const absl::Status& status);
 
 v1::JobStatus ToWire(const JobView& view);
 v1::WorkerStatus ToWire(const WorkerView& view);
+// But for the token's name.
+v1::SessionStatus ToWire(const StoredSession& session);
 v1::TokenStatus ToWire(const Tokens::Listed& token);
 
 }  // namespace potluck

@@ -28,6 +28,7 @@ void Driver::Start() {
 }
 
 void Driver::Stop() {
+  Do([](Core& core, Instant now) { return core.Stop(now); });  // Has no effect the second time.
   {
     MutexLock lock(&mutex_);
     stopped_ = true;

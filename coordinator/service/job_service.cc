@@ -23,6 +23,7 @@ namespace {
 
 constexpr size_t kMaxSpecBytes = 1 << 20;
 constexpr int kMaxBlobs = 1024;
+constexpr size_t kSessionsAPage = 1000;  // Some 300 KB.
 constexpr absl::Duration kShortestWatchInterval = absl::Milliseconds(50);
 
 class Reactor final : public grpc::ServerUnaryReactor {
@@ -255,6 +256,43 @@ grpc::ServerUnaryReactor* JobService::PardonWorker(Context* context, const v1::P
   if (!Admit(context, Role::kAdmin, reactor)) return reactor;
   Request(reactor, [&](Core& core, Instant now, CallId call) { return core.Pardon(now, call, request->name()); });
   return reactor;
+}
+
+grpc::ServerUnaryReactor* JobService::Sessions(Context* context, const v1::SessionsRequest* request,
+                                               v1::SessionsReply* reply) {
+  auto* reactor = new Reactor;
+  if (!Admit(context, Role::kViewer, reactor)) return reactor;
+  reactor->Finish(ToGrpc(ReadSessions(*request, *reply)));
+  return reactor;
+}
+
+absl::Status JobService::ReadSessions(const v1::SessionsRequest& request, v1::SessionsReply& reply) {
+  if (request.since_unix_ms() < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("since_unix_ms is ", request.since_unix_ms(),
+                                                   "; allowed is 0 for all, or milliseconds since 1970"));
+  }
+  const absl::Time since =
+      request.since_unix_ms() == 0 ? absl::InfinitePast() : absl::FromUnixMillis(request.since_unix_ms());
+  const absl::StatusOr<std::vector<StoredSession>> sessions =
+      store_.ReadSessions({request.after(), since, kSessionsAPage});
+  if (!sessions.ok()) return sessions.status();
+  std::map<TokenId, std::string> names;
+  for (const Tokens::Listed& token : tokens_.List()) names[token.created.token] = token.created.name;
+  for (const StoredSession& session : *sessions) {
+    v1::SessionStatus& out = *reply.add_sessions() = ToWire(session);
+    if (const auto name = names.find(session.opened.token); name != names.end()) out.set_token_name(name->second);
+  }
+  if (sessions->size() == kSessionsAPage) reply.set_next(sessions->back().opened.number);
+  reply.set_now_unix_ms(absl::ToUnixMillis(absl::Now()));
+  if (request.after() != 0) return absl::OkStatus();
+  const absl::StatusOr<std::vector<CoordinatorRan>> runs = store_.ReadRuns(since);
+  if (!runs.ok()) return runs.status();
+  for (const CoordinatorRan& run : *runs) {
+    v1::TimeSpan& out = *reply.add_ran();
+    out.set_from_unix_ms(absl::ToUnixMillis(run.began));
+    out.set_to_unix_ms(absl::ToUnixMillis(run.until));
+  }
+  return absl::OkStatus();
 }
 
 // ---- Tokens

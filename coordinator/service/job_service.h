@@ -41,6 +41,7 @@ class JobService final : public v1::Jobs::CallbackService {
   Unary* ListWorkers(Context* context, const v1::Empty* request, v1::ListWorkersReply* reply) override;
   Unary* DrainWorker(Context* context, const v1::DrainWorkerRequest* request, v1::Empty* reply) override;
   Unary* PardonWorker(Context* context, const v1::PardonWorkerRequest* request, v1::Empty* reply) override;
+  Unary* Sessions(Context* context, const v1::SessionsRequest* request, v1::SessionsReply* reply) override;
   Unary* CreateToken(Context* context, const v1::CreateTokenRequest* request, v1::CreateTokenReply* reply) override;
   Unary* ListTokens(Context* context, const v1::Empty* request, v1::ListTokensReply* reply) override;
   Unary* RevokeToken(Context* context, const v1::RevokeTokenRequest* request, v1::Empty* reply) override;
@@ -54,6 +55,7 @@ class JobService final : public v1::Jobs::CallbackService {
   // Runs a request of the core's and finishes the reactor with its outcome.
   void Request(Unary* reactor, std::function<Outbox(Core&, Instant, CallId)> event,
                std::function<void(JobId)> answer = nullptr);
+  absl::Status ReadSessions(const v1::SessionsRequest& request, v1::SessionsReply& reply);
   // By name (the valid ones, or else one that was revoked) or by number.
   std::vector<TokenId> TokensNamed(const std::string& name_or_id) const;
   void AddWatch(WatchReactor* watch, JobId job) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -22,6 +22,7 @@ namespace {
 
 constexpr int kMaxDevices = 64;
 constexpr size_t kLongestPlace = 32;
+constexpr uint32_t kMaxPadding = 1 << 20;
 constexpr uint64_t kLongestSessionSeconds = uint64_t{100} * 365 * 86400;
 
 const char* NameOf(Role role) {
@@ -122,9 +123,9 @@ void WorkerService::DoJoin(const Tokens::Authenticated& token, const v1::JoinReq
   }
   if (request.place().size() > kLongestPlace ||
       !std::all_of(request.place().begin(), request.place().end(), absl::ascii_isalnum)) {
-    return refuse(v1::Refusal::INVALID, absl::StrCat("the worker's place has ", request.place().size(),
-                                                     " characters; allowed are 0 to ", kLongestPlace,
-                                                     " letters and digits"));
+    return refuse(v1::Refusal::INVALID,
+                  absl::StrCat("the worker's place has ", request.place().size(), " characters; allowed are 0 to ",
+                               kLongestPlace, " letters and digits"));
   }
   JoinRequest join;
   join.session = RandomSession();
@@ -210,6 +211,18 @@ grpc::ServerReadReactor<v1::PutResultRequest>* WorkerService::PutResult(grpc::Ca
   absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/false, Role::kWorker);
   if (!token.ok()) return new PutResultReactor(driver_, results_, token.status());
   return new PutResultReactor(driver_, results_, folder_ ? &*folder_ : nullptr, token->token, context, reply);
+}
+
+grpc::ServerUnaryReactor* WorkerService::Check(grpc::CallbackServerContext* context, const v1::CheckRequest* request,
+                                               v1::CheckReply* reply) {
+  absl::StatusOr<Tokens::Authenticated> token = RequireRole(*context, tokens_, /*is_joining=*/true, Role::kWorker);
+  if (!token.ok()) return new FinishedReactor(ToGrpc(token.status()));
+  reply->set_coordinator_version(kVersion);
+  reply->set_protocol_min(kProtocolMin);
+  reply->set_protocol_max(kProtocolMax);
+  reply->set_unix_ms(absl::ToUnixMillis(absl::Now()));
+  reply->mutable_padding()->resize(std::min(request->reply_bytes(), kMaxPadding));
+  return new FinishedReactor(grpc::Status::OK);
 }
 
 }  // namespace potluck

@@ -1,4 +1,4 @@
-// The gRPC face towards workers: Join, Exchange, GetBlob and PutResult. Checks tokens, translates, and hands events to
+// The gRPC face towards workers: Join, Exchange, GetBlob, PutResult and Check. Checks tokens, translates, and hands events to
 // the driver.
 //
 // Asynchronous (callback API): a held Exchange costs memory, no thread. Thread-safe; borrows driver,
@@ -36,6 +36,8 @@ class WorkerService final : public v1::Workers::CallbackService {
                                                    const v1::GetBlobRequest* request) override;
   grpc::ServerReadReactor<v1::PutResultRequest>* PutResult(grpc::CallbackServerContext* context,
                                                            v1::PutResultReply* reply) override;
+  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context, const v1::CheckRequest* request,
+                                  v1::CheckReply* reply) override;
 
  private:
   void DoJoin(const Tokens::Authenticated& token, const v1::JoinRequest& request, v1::JoinReply& reply);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/store/rules.h"
 #include "coordinator/store/schema.h"
+#include "coordinator/store/session_rows.h"
 
 namespace potluck {
 namespace {
@@ -114,6 +115,7 @@ absl::StatusOr<StoreContents> ReadContents(Database& db) {
   ReadTokens(db, contents);
   Query blobs(db, "SELECT job, digest FROM blobs ORDER BY seq");
   for (blobs.With(); blobs.Next();) contents.blobs.push_back({blobs.As<JobId>(0), blobs.Bytes(1)});
+  ReadOpenSessions(db, contents);
   contents.last_job = JobId{static_cast<uint64_t>(db.ReadInteger("SELECT value FROM meta WHERE key = 'last_job'"))};
   db.Commit();
   if (!db.status().ok()) return db.status();

@@ -6,7 +6,8 @@
 namespace potluck {
 
 FactWriter::FactWriter(Database& db)
-    : find_job_(db, "SELECT 1 FROM jobs WHERE job = ?"),
+    : sessions_(db),
+      find_job_(db, "SELECT 1 FROM jobs WHERE job = ?"),
       find_request_(db, "SELECT 1 FROM jobs WHERE request_id = ?"),
       last_job_(db, "SELECT value FROM meta WHERE key = 'last_job'"),
       insert_job_(db, "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?)"),

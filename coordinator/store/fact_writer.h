@@ -7,6 +7,7 @@
 
 #include "coordinator/store/database.h"
 #include "coordinator/store/facts.h"
+#include "coordinator/store/session_rows.h"
 #include "coordinator/store/store.h"
 #include "proto/ids.h"
 
@@ -53,6 +54,10 @@ class FactWriter {
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
   Verdict Apply(const StateSaved& fact);
+  template <typename SessionFact>
+  Verdict Apply(const SessionFact& fact) {
+    return sessions_.Apply(fact);
+  }
 
   bool JobExists(JobId job) { return find_job_.With(job).First(); }
   bool JobEndedAlready(JobId job) { return find_end_.With(job).First(); }
@@ -65,6 +70,7 @@ class FactWriter {
   void InsertSlice(const SliceCommitted& fact);
 
   std::optional<RoundState> round_;
+  SessionRows sessions_;
   Query find_job_, find_request_, last_job_, insert_job_, raise_last_job_, insert_settings_;
   Query find_end_, insert_end_, delete_job_, delete_settings_, delete_end_, delete_rounds_, delete_blobs_,
       delete_states_;

@@ -161,8 +161,55 @@ struct StateSaved {
   absl::Time at;
 };
 
+// Whether a worker at the table had a GPU.
+enum class GpuState {
+  kNotSought = 1,  // It uses the CPU by its owner's choice.
+  kHas = 2,
+  kRefused = 3,  // It looked for one, and there is none that it can use.
+};
+
+// A worker came to the table: it joined, or was heard again after it had been given up. What was known of it by then.
+struct SessionOpened {
+  uint64_t number = 0;  // Counts from 1 in a state directory. Not the SessionId, which is a secret of the worker's.
+  WorkerId worker{};
+  TokenId token{};
+  std::string name;
+  std::string place;  // What kind of platform: "colab" ... "machine"; empty: an older worker, which does not say.
+  absl::Time began = absl::InfinitePast();  // When the platform's session began; InfinitePast: not known.
+  GpuState gpu = GpuState::kNotSought;
+  std::string devices;  // Their numerics classes, each once.
+  absl::Time at;
+};
+
+enum class SessionEnd {
+  kDrained = 1,      // It left.
+  kLost = 2,         // It was silent for too long.
+  kReplaced = 3,     // The same installation joined again before it was missed.
+  kRevoked = 4,      // Its token was.
+  kQuarantined = 5,  // It was found wrong.
+  kStopped = 6,      // The coordinator was stopped.
+  kAway = 7,         // The coordinator was killed or asleep: the worker stayed for nobody knows how long.
+};
+
+struct SessionClosed {
+  uint64_t number = 0;
+  SessionEnd end = SessionEnd::kLost;
+  absl::Time at;  // When it was last known to be there.
+};
+
+// The coordinator ran from `began` to `until` without a break. Replaces the one of the same beginning.
+struct CoordinatorRan {
+  absl::Time began, until;
+};
+
+// Sessions that were closed before, and times when the coordinator ran that ended before, are of no use any more.
+struct SessionsForgotten {
+  absl::Time before;
+};
+
 using Fact = std::variant<JobSubmitted, JobSettings, JobEnded, JobDeleted, RoundOpened, SliceCommitted, SliceRetracted,
                           SliceDisagreed, SliceVerified, WorkerSeen, WorkerQuarantined, WorkerPardoned, TokenCreated,
-                          TokenRevoked, BlobNamed, WorkerDescribed, StateSaved>;
+                          TokenRevoked, BlobNamed, WorkerDescribed, StateSaved, SessionOpened, SessionClosed,
+                          CoordinatorRan, SessionsForgotten>;
 
 }  // namespace potluck

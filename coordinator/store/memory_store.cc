@@ -234,6 +234,7 @@ StoreContents MemoryFacts::Contents() const {
   }
   contents.blobs = blobs_;
   contents.last_job = last_job_;
+  sessions_.AddTo(contents);
   return contents;
 }
 
@@ -348,6 +349,16 @@ absl::Status MemoryStore::ForEachVerification(RoundKey key, const std::function<
   MutexLock lock(&mutex_);
   facts_.ForEachVerification(key, visit);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<StoredSession>> MemoryStore::ReadSessions(const SessionPage& page) {
+  MutexLock lock(&mutex_);
+  return facts_.sessions().ReadPage(page);
+}
+
+absl::StatusOr<std::vector<CoordinatorRan>> MemoryStore::ReadRuns(absl::Time since) {
+  MutexLock lock(&mutex_);
+  return facts_.sessions().Runs(since);
 }
 
 absl::Status MemoryStore::BackUp(const std::string& file) {

@@ -17,6 +17,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
+#include "coordinator/store/memory_sessions.h"
 #include "coordinator/store/pending_append.h"
 #include "coordinator/store/store.h"
 
@@ -30,6 +31,7 @@ class MemoryFacts {
   void ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) const;
   std::vector<StoredSlice> ReadPage(const SlicePage& page) const;
   void ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) const;
+  const MemorySessions& sessions() const { return sessions_; }
 
  private:
   struct RoundRows {
@@ -67,6 +69,10 @@ class MemoryFacts {
   Verdict Apply(const TokenRevoked& fact);
   Verdict Apply(const BlobNamed& fact);
   Verdict Apply(const StateSaved& fact);
+  template <typename SessionFact>
+  Verdict Apply(const SessionFact& fact) {
+    return sessions_.Apply(fact);
+  }
 
   JobRows* FindJob(JobId job);
   RoundRows* FindRound(RoundKey key);
@@ -83,6 +89,7 @@ class MemoryFacts {
   std::vector<WorkerQuarantined> quarantined_;
   std::vector<TokenRow> tokens_;
   std::vector<BlobNamed> blobs_;
+  MemorySessions sessions_;
 };
 
 class MemoryStore final : public Store {
@@ -98,6 +105,8 @@ class MemoryStore final : public Store {
   absl::StatusOr<std::vector<StoredSlice>> ReadPage(const SlicePage& page) override ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) override
       ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<StoredSession>> ReadSessions(const SessionPage& page) override ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<CoordinatorRan>> ReadRuns(absl::Time since) override ABSL_LOCKS_EXCLUDED(mutex_);
   // FailedPrecondition: there is no file to copy.
   absl::Status BackUp(const std::string& file) override;
   uint64_t SizeBytes() override { return 0; }

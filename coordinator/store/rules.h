@@ -23,6 +23,12 @@
 //   StateSaved      kUnknown without the job; kRepeat if it is, but for contributions and time, the job's newest; else
 //                   kUnknown when the job has ended. Of more than two the oldest goes; an older one that is saved again
 //                   becomes the newest.
+//   SessionOpened   kRepeat of the same worker and time; kDisagreement if the number is taken otherwise. Those whose
+//                   number is kKeptSessions below, or more, go.
+//   SessionClosed   kUnknown without the session; kRepeat of an equal one; kDisagreement if it was closed otherwise.
+//   CoordinatorRan  kRepeat unless it goes beyond what is known of the same beginning. Of more than kKeptRuns the
+//                   oldest go.
+//   SessionsForgotten  kRepeat if there was nothing to forget.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +45,8 @@
 namespace potluck {
 
 inline constexpr size_t kKeptStates = 2;  // Of a job.
+inline constexpr uint64_t kKeptSessions = 100'000;
+inline constexpr uint64_t kKeptRuns = 10'000;  // Of the coordinator.
 
 // Indices, sizes of rounds and job ids end here: SQLite's integers are signed.
 inline constexpr uint64_t kMaxStoredNumber = std::numeric_limits<int64_t>::max();

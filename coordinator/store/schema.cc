@@ -74,6 +74,14 @@ CREATE TABLE states(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, round INTEGER
 CREATE INDEX states_by_job ON states(job);
 )sql";
 
+// What version 4 adds: who was at the table, and when the coordinator ran.
+constexpr char kSessions[] = R"sql(
+CREATE TABLE sessions(number INTEGER PRIMARY KEY, worker INTEGER NOT NULL, token INTEGER, name TEXT, place TEXT,
+  began INTEGER, gpu INTEGER, devices TEXT, at INTEGER NOT NULL, closed_at INTEGER, ending INTEGER);
+CREATE INDEX open_sessions ON sessions(number) WHERE closed_at IS NULL;
+CREATE TABLE runs(began INTEGER PRIMARY KEY, until INTEGER NOT NULL);
+)sql";
+
 // Takes the tables from `version` to this build's, inside the caller's transaction.
 void Upgrade(Database& db, int64_t version) {
   if (version < 2) {
@@ -81,6 +89,7 @@ void Upgrade(Database& db, int64_t version) {
     db.Execute(kVerification);
   }
   if (version < 3) db.Execute(kStates);
+  if (version < 4) db.Execute(kSessions);
   db.Execute(absl::StrCat("PRAGMA user_version = ", kSchemaVersion).c_str());
 }
 

@@ -6,6 +6,7 @@
 //   2  verification: jobs.verify, `verifications`, `quarantines` (the latest row of a worker counts); what workers said
 //      of themselves: `worker_descriptions`
 //   3  volatile rounds: `states`, the newest two of a job
+//   4  who was at the table and when the coordinator ran: `sessions`, `runs`
 //
 // Indices, round sizes and job ids are signed 64-bit integers, at most 2^63-1; larger numbers live inside payloads.
 // Worker and token ids keep all their 64 bits, as signed numbers. Times are nanoseconds since 1970.
@@ -26,7 +27,7 @@
 
 namespace potluck {
 
-inline constexpr int kSchemaVersion = 3;
+inline constexpr int kSchemaVersion = 4;
 
 // "DIR/potluck.db".
 std::string DatabaseFile(const std::string& directory);

@@ -14,6 +14,7 @@
 #include "coordinator/store/backup.h"
 #include "coordinator/store/fact_reader.h"
 #include "coordinator/store/schema.h"
+#include "coordinator/store/session_rows.h"
 
 namespace potluck {
 namespace {
@@ -147,6 +148,18 @@ absl::Status SqliteStore::ForEachVerification(RoundKey key, const std::function<
   absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file_, Database::Mode::kReadOnly);
   if (!database.ok()) return database.status();
   return ReadVerifications(**database, key, visit);
+}
+
+absl::StatusOr<std::vector<StoredSession>> SqliteStore::ReadSessions(const SessionPage& page) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file_, Database::Mode::kReadOnly);
+  if (!database.ok()) return database.status();
+  return ReadSessionPage(**database, page);
+}
+
+absl::StatusOr<std::vector<CoordinatorRan>> SqliteStore::ReadRuns(absl::Time since) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file_, Database::Mode::kReadOnly);
+  if (!database.ok()) return database.status();
+  return potluck::ReadRuns(**database, since);
 }
 
 absl::Status SqliteStore::BackUp(const std::string& file) { return BackUpDatabase(file_, file); }

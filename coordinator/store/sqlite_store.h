@@ -53,6 +53,8 @@ class SqliteStore final : public Store {
   absl::Status ForEachSlice(RoundKey key, const std::function<void(const SliceCommitted&)>& visit) override;
   absl::StatusOr<std::vector<StoredSlice>> ReadPage(const SlicePage& page) override;
   absl::Status ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) override;
+  absl::StatusOr<std::vector<StoredSession>> ReadSessions(const SessionPage& page) override;
+  absl::StatusOr<std::vector<CoordinatorRan>> ReadRuns(absl::Time since) override;
   // The copy can be put in place of a DIR/potluck.db.
   absl::Status BackUp(const std::string& file) override;
   uint64_t SizeBytes() override;

@@ -214,7 +214,7 @@ TEST_F(SqliteStoreTest, NewerVersionIsRefusedAndLeftAsItIs) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(
       std::string(status.message()),
-      HasSubstr("has format version 99, this build reads up to version 3; use a newer potluck or another --state"));
+      HasSubstr("has format version 99, this build reads up to version 4; use a newer potluck or another --state"));
   EXPECT_EQ(FileBytes(file()), before);
 }
 
@@ -232,8 +232,8 @@ TEST_F(SqliteStoreTest, AFileOfVersion1IsMigratedAndLosesNothing) {
   std::unique_ptr<SqliteStore> store = OpenOrDie(directory());
   EXPECT_EQ(Describe(*store), expected + "\nworker 1 installation 1 laptop 1700000060000000000\nlast job 1\n");
   EXPECT_EQ(AppendAndWait(*store, {Verified(1, 0, {0, 10}, "a"), Job(2), WorkerQuarantined{WorkerId{1}, "w", At(1)},
-                                   Saved(1, 4)}),
-            Verdicts(4, Verdict::kStored));
+                                   Saved(1, 4), Came(1, 1, At(1)), CoordinatorRan{At(1), At(2)}}),
+            Verdicts(6, Verdict::kStored));
   store.reset();
   store = OpenOrDie(directory());  // Now of this build's version.
   EXPECT_THAT(Describe(*store), HasSubstr(expected + "[0, 10) by 2 (avx2)\n state at 4 "));
@@ -243,7 +243,15 @@ TEST_F(SqliteStoreTest, AFileOfVersion1IsMigratedAndLosesNothing) {
 
 TEST_F(SqliteStoreTest, AFileOfVersion2IsMigrated) {
   OpenOrDie(directory());
-  RunSql(file(), "DROP TABLE states; PRAGMA user_version = 2");  // All that version 3 added.
+  // All that versions 3 and 4 added.
+  RunSql(file(), "DROP TABLE states; DROP TABLE sessions; DROP TABLE runs; PRAGMA user_version = 2");
+  std::unique_ptr<SqliteStore> store = OpenOrDie(directory());
+  EXPECT_EQ(AppendAndWait(*store, VariedFacts()), Verdicts(VariedFacts().size(), Verdict::kStored));
+}
+
+TEST_F(SqliteStoreTest, AFileOfVersion3IsMigrated) {
+  OpenOrDie(directory());
+  RunSql(file(), "DROP TABLE sessions; DROP TABLE runs; PRAGMA user_version = 3");  // All that version 4 added.
   std::unique_ptr<SqliteStore> store = OpenOrDie(directory());
   EXPECT_EQ(AppendAndWait(*store, VariedFacts()), Verdicts(VariedFacts().size(), Verdict::kStored));
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,10 @@ struct StoreContents {
   std::vector<TokenCreated> tokens;                  // Without the revoked ones.
   std::vector<TokenCreated> revoked_tokens;
   std::vector<BlobNamed> blobs;
-  JobId last_job{};  // Highest JobId ever given, deleted ones included.
+  JobId last_job{};                                  // Highest JobId ever given, deleted ones included.
+  std::vector<SessionOpened> open_sessions;          // Of the sessions only those that were not closed.
+  uint64_t last_session = 0;                         // Highest number of a session that is kept.
+  absl::Time last_ran_until = absl::InfinitePast();  // When the coordinator was last known to run.
 };
 
 // A slice that counts, and what is known of it besides.
@@ -61,6 +65,18 @@ struct SlicePage {
   uint64_t begin = 0;
   size_t max_slices = 0;
   size_t max_bytes = 0;
+};
+
+struct StoredSession {
+  SessionOpened opened;
+  std::optional<SessionClosed> closed;
+};
+
+// Which sessions to read: those above a number that were not closed before `since`, at most so many.
+struct SessionPage {
+  uint64_t after = 0;
+  absl::Time since = absl::InfinitePast();
+  size_t max_sessions = 0;
 };
 
 class Store {
@@ -91,6 +107,12 @@ class Store {
 
   // Calls `visit` for each committed, not retracted slice of the round that was verified, by ascending interval.
   virtual absl::Status ForEachVerification(RoundKey key, const std::function<void(const SliceVerified&)>& visit) = 0;
+
+  // The sessions of the page, ascending by number; none when there are no more.
+  virtual absl::StatusOr<std::vector<StoredSession>> ReadSessions(const SessionPage& page) = 0;
+
+  // When the coordinator ran, ascending; what ended before `since` is left out.
+  virtual absl::StatusOr<std::vector<CoordinatorRan>> ReadRuns(absl::Time since) = 0;
 
   // Writes a consistent copy to a new file while the store goes on; refuses to overwrite.
   virtual absl::Status BackUp(const std::string& file) = 0;

@@ -63,12 +63,18 @@ TEST_P(StoreTest, EveryFactIsFoundAgain) {
       " ended 1 92 \n"
       "worker 18446744073709551615 installation 1 laptop 1700000060000000000\n"
       "worker 2 installation 2 lab-7 1700000062000000000\n"
-            "worker 2 is lab, 0.1, Linux x86_64, cpu/avx2/x86-64 1700000061000000000\n"
-            "worker 2 is lab-7, 0.2, Linux x86_64, cpu/avx2/x86-64 1700000062000000000\n"
+      "worker 2 is lab, 0.1, Linux x86_64, cpu/avx2/x86-64 1700000061000000000\n"
+      "worker 2 is lab-7, 0.2, Linux x86_64, cpu/avx2/x86-64 1700000062000000000\n"
       "quarantined 2 it was found wrong 1700000063000000000\n"
       "token 1 ada 3 never\n"
       "revoked token 2 bob 1 expires\n" +
-          absl::StrCat("blob ", HexDigest(Sha256("blob")), " of 1\nlast job 3\n"));
+          absl::StrCat("blob ", HexDigest(Sha256("blob")), " of 1\n") +
+          "session 1 of 2 by token 1: lab at colab since 1699999900000000000 gpu 3, cpu/avx2/x86-64 "
+          "1700000080000000000 closed 1 1700000090000000000\n"
+          "session 2 of 18446744073709551615 by token 1: lab at colab since ? gpu 3, cpu/avx2/x86-64 "
+          "1700000085000000000\n"
+          "ran 1700000079000000000 1700000095000000000\n"
+          "last job 3\n");
 }
 
 TEST_P(StoreTest, FactsSentTwiceAreRepeats) {
@@ -84,6 +90,9 @@ TEST_P(StoreTest, FactsSentTwiceAreRepeats) {
                                    SliceDisagreed{{JobId{1}, 0}, {0, 10}, "other", WorkerId{2}, At(1)},
                                    WorkerQuarantined{WorkerId{1}, "wrong", At(1)},
                                    Saved(1, 3),
+                                   Came(1, 1, At(1)),
+                                   SessionClosed{1, SessionEnd::kLost, At(2)},
+                                   CoordinatorRan{At(1), At(2)},
                                    Ended(1)};
   AppendAndWait(*store_, facts);
   EXPECT_EQ(AppendAndWait(*store_, facts), Verdicts(facts.size(), Verdict::kRepeat));
@@ -139,6 +148,7 @@ TEST_P(StoreTest, WhatIsNotThereIsUnknown) {
                                    Ended(2),
                                    JobDeleted{JobId{2}},
                                    TokenRevoked{TokenId{5}, At(1)},
+                                   SessionClosed{1, SessionEnd::kLost, At(2)},
                                    BlobNamed{JobId{2}, "d"}};
   EXPECT_EQ(AppendAndWait(*store_, facts), Verdicts(facts.size(), Verdict::kUnknown));
   EXPECT_EQ(Slices(*store_, 1, 0), "[0, 10)=sum");
@@ -459,6 +469,71 @@ TEST(MemoryStoreTest, OneAppendFailsOnRequest) {
   EXPECT_EQ(AppendAndWait(store, store.epoch(), {Job(1)}).status, absl::ResourceExhaustedError("full"));
   EXPECT_EQ(AppendOne(store, Job(1)), Verdict::kStored);
   EXPECT_TRUE(absl::IsFailedPrecondition(store.BackUp("copy")));
+}
+
+// "1 2+ 5": numbers of the sessions, those that are open with a +.
+std::string Numbers(Store& store, const SessionPage& page) {
+  const absl::StatusOr<std::vector<StoredSession>> sessions = store.ReadSessions(page);
+  if (!sessions.ok()) return sessions.status().ToString();
+  std::string text;
+  for (const StoredSession& session : *sessions) {
+    absl::StrAppend(&text, text.empty() ? "" : " ", session.opened.number, session.closed ? "" : "+");
+  }
+  return text;
+}
+
+TEST_P(StoreTest, SessionsAreReadPageByPage) {
+  for (uint64_t number = 1; number <= 5; ++number) {
+    AppendOne(*store_, Came(number, number, At(static_cast<int64_t>(number))));
+    if (number != 2) {
+      AppendOne(*store_, SessionClosed{number, SessionEnd::kLost, At(static_cast<int64_t>(number) + 10)});
+    }
+  }
+  EXPECT_EQ(Numbers(*store_, {.max_sessions = 9}), "1 2+ 3 4 5");
+  EXPECT_EQ(Numbers(*store_, {.max_sessions = 2}), "1 2+");
+  EXPECT_EQ(Numbers(*store_, {.after = 2, .max_sessions = 2}), "3 4");
+  EXPECT_EQ(Numbers(*store_, {.since = At(14), .max_sessions = 9}), "2+ 4 5");
+  EXPECT_EQ(Numbers(*store_, {.after = ~uint64_t{0}, .max_sessions = 9}), "");
+  const absl::StatusOr<StoreContents> contents = store_->Load();
+  ASSERT_EQ(contents->open_sessions.size(), 1u);
+  EXPECT_EQ(contents->open_sessions[0].number, 2u);
+  EXPECT_EQ(contents->last_session, 5u);
+}
+
+TEST_P(StoreTest, ASessionEndsOnceAndItsNumberIsTaken) {
+  AppendAndWait(*store_, {Came(1, 1, At(1)), SessionClosed{1, SessionEnd::kLost, At(5)}});
+  EXPECT_EQ(AppendAndWait(*store_, {SessionClosed{1, SessionEnd::kDrained, At(5)}, Came(1, 2, At(1)), Came(1, 1, At(2)),
+                                    SessionClosed{2, SessionEnd::kLost, At(5)}}),
+            (Verdicts{Verdict::kDisagreement, Verdict::kDisagreement, Verdict::kDisagreement, Verdict::kUnknown}));
+}
+
+TEST_P(StoreTest, ARunOfTheCoordinatorOnlyGrows) {
+  EXPECT_EQ(store_->Load()->last_ran_until, absl::InfinitePast());
+  EXPECT_EQ(AppendAndWait(*store_, {CoordinatorRan{At(1), At(3)}, CoordinatorRan{At(1), At(2)},
+                                    CoordinatorRan{At(1), At(4)}, CoordinatorRan{At(9), At(9)}}),
+            (Verdicts{Verdict::kStored, Verdict::kRepeat, Verdict::kStored, Verdict::kStored}));
+  const absl::StatusOr<std::vector<CoordinatorRan>> runs = store_->ReadRuns(absl::InfinitePast());
+  ASSERT_EQ(runs->size(), 2u);
+  EXPECT_EQ((*runs)[0].until, At(4));
+  EXPECT_EQ(store_->ReadRuns(At(5))->size(), 1u);
+  EXPECT_EQ(store_->Load()->last_ran_until, At(9));
+}
+
+TEST_P(StoreTest, OldSessionsAreForgotten) {
+  AppendAndWait(*store_, {Came(1, 1, At(1)), Came(2, 2, At(1)), Came(3, 3, At(1)),
+                          SessionClosed{1, SessionEnd::kLost, At(5)}, SessionClosed{2, SessionEnd::kLost, At(9)},
+                          CoordinatorRan{At(1), At(2)}, CoordinatorRan{At(3), At(8)}});
+  EXPECT_EQ(AppendOne(*store_, SessionsForgotten{At(7)}), Verdict::kStored);
+  EXPECT_EQ(Numbers(*store_, {.max_sessions = 9}), "2 3+");
+  EXPECT_EQ(store_->ReadRuns(absl::InfinitePast())->size(), 1u);
+  EXPECT_EQ(AppendOne(*store_, SessionsForgotten{At(7)}), Verdict::kRepeat);
+}
+
+TEST_P(StoreTest, OnlySoManySessionsAreKept) {
+  AppendAndWait(*store_, {Came(1, 1, At(1)), Came(2, 1, At(2)), Came(kKeptSessions, 1, At(3))});
+  EXPECT_EQ(Numbers(*store_, {.max_sessions = 9}), "1+ 2+ 100000+");
+  AppendOne(*store_, Came(kKeptSessions + 1, 1, At(4)));
+  EXPECT_EQ(Numbers(*store_, {.max_sessions = 9}), "2+ 100000+ 100001+");
 }
 
 }  // namespace

@@ -139,6 +139,10 @@ inline std::string Verifications(Store& store, uint64_t job, uint32_t round) {
   return text;
 }
 
+inline SessionOpened Came(uint64_t number, uint64_t worker, absl::Time at, absl::Time began = At(-100)) {
+  return {number, WorkerId{worker}, TokenId{1}, "lab", "colab", began, GpuState::kRefused, "cpu/avx2/x86-64", at};
+}
+
 // All of the contents, one fact a line.
 inline std::string Describe(Store& store) {
   const absl::StatusOr<StoreContents> contents = store.Load();
@@ -186,6 +190,24 @@ inline std::string Describe(Store& store) {
   for (const BlobNamed& blob : contents->blobs) {
     absl::StrAppend(&text, "blob ", HexDigest(blob.digest), " of ", ToString(blob.job), "\n");
   }
+  const auto sessions = store.ReadSessions({.max_sessions = 1000});
+  const auto runs = store.ReadRuns(absl::InfinitePast());
+  if (!sessions.ok() || !runs.ok()) return absl::StrCat(text, "unreadable\n");
+  for (const StoredSession& session : *sessions) {
+    const SessionOpened& opened = session.opened;
+    absl::StrAppend(&text, "session ", opened.number, " of ", static_cast<uint64_t>(opened.worker), " by token ",
+                    static_cast<uint64_t>(opened.token), ": ", opened.name, " at ", opened.place, " since ",
+                    opened.began == absl::InfinitePast() ? "?" : absl::StrCat(absl::ToUnixNanos(opened.began)), " gpu ",
+                    static_cast<int>(opened.gpu), ", ", opened.devices, " ", absl::ToUnixNanos(opened.at));
+    if (session.closed) {
+      absl::StrAppend(&text, " closed ", static_cast<int>(session.closed->end), " ",
+                      absl::ToUnixNanos(session.closed->at));
+    }
+    text += "\n";
+  }
+  for (const CoordinatorRan& run : *runs) {
+    absl::StrAppend(&text, "ran ", absl::ToUnixNanos(run.began), " ", absl::ToUnixNanos(run.until), "\n");
+  }
   return absl::StrCat(text, "last job ", ToString(contents->last_job), "\n");
 }
 
@@ -222,7 +244,12 @@ inline std::vector<Fact> VariedFacts() {
           BlobNamed{JobId{1}, Sha256("blob")},
           Saved(1, 0, "a"),
           Saved(1, 7, "b"),
-          Saved(1, 9, "c")};
+          Saved(1, 9, "c"),
+          Came(1, 2, At(80)),
+          SessionClosed{1, SessionEnd::kDrained, At(90)},
+          Came(2, ~uint64_t{0}, At(85), absl::InfinitePast()),
+          CoordinatorRan{At(79), At(81)},
+          CoordinatorRan{At(79), At(95)}};
 }
 
 }  // namespace potluck

@@ -160,6 +160,7 @@ TEST_F(AccessTest, AWrongTokenIsRefused) {
   join.token = std::string(32, 'x');
   secrets_.push_back(join.token);
   ExpectOneSentence(RunFor(Format(join), {"jobs", "list"}), kExitRefused, {"token"});
+  ExpectOneSentence(RunFor(Format(join), {"report", "availability"}), kExitRefused, {"token"});
   ExpectOneSentence(RunFor(Format(join), {"nqueens", "8"}), kExitRefused, {"token"});
   ExpectOneSentence(Run({"join", Format(join), "--device", "cpu", "--threads", "1"}), kExitRefused, {"token"});
 }

@@ -45,7 +45,7 @@ std::vector<Case> Commands() {
       {{"serve"}, {"--state", "--listen", "--public", "--lease", "--retain", "--log-format", "--log-level"}},
       {{"join"},
        {"--name", "--threads", "--device", "--dispatch", "--when-idle", "--metered", "--ends-in", "--exit-when-idle",
-        "--single", "--confirm-platform-rules", "--installation", "--slice-seconds"}},
+        "--installation", "--slice-seconds"}},
       {{"train"},
        {"--data",
         "--out",
@@ -110,6 +110,7 @@ std::vector<Case> Commands() {
       {{"jobs", "resume"}, on_coordinator},
       {{"jobs", "delete"}, on_coordinator},
       {{"jobs", "set"}, with({"--priority", "--weight"})},
+      {{"report", "availability"}, with({"--since", "--by", "--svg"})},
       {{"workers", "list"}, on_coordinator},
       {{"workers", "drain"}, on_coordinator},
       {{"workers", "pardon"}, on_coordinator},
@@ -122,6 +123,16 @@ std::vector<Case> Commands() {
       {{"bench", "paper"}, {"--n", "--full", "--threads", "--repeat", "--svg", "--json"}},
       {{"bench", "coordinator"}, {"--workers", "--batch", "--seconds", "--directory", "--json", "--serve"}},
   };
+}
+
+TEST(CommandLineTest, AReportOfWhatCannotBeIsRefused) {
+  ExpectUsageErrors(
+      {{{"report"}, {"the command after `potluck report` is missing", "availability"}},
+       {{"report", "availabilty"}, {"\"availabilty\"", "the nearest is availability"}},
+       {{"report", "availability", "--since", "0"}, {"--since is \"0\"", "a whole number from 1 to 400"}},
+       {{"report", "availability", "--since", "x"}, {"--since is \"x\"", "a whole number from 1 to 400"}},
+       {{"report", "availability", "--by", "day"}, {"--by is \"day\"", "installation or name or token or place"}},
+       {{"report", "availability"}, {"--coordinator is missing"}}});
 }
 
 TEST(CommandLineTest, BoardsThatAreNotAllowedAreNamed) {

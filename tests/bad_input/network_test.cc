@@ -91,6 +91,11 @@ class SomeWebServer {
   }
 
   void Serve() {
+    // OpenSSL writes to connections that the other side has closed.
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
     while (true) {
       pollfd files[] = {{socket_, POLLIN, 0}, {stop_, POLLIN, 0}};
       if (poll(files, 2, -1) < 0 || files[1].revents != 0) return;

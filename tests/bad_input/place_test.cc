@@ -156,7 +156,8 @@ TEST_F(PlaceTest, DataThatDoNotFitOnTheDiskAreSaid) {
   ASSERT_TRUE(worker.WaitForError("joined the table")) << worker.err();
   Program training({"train", "mnist-cnn", "--data", directory / "data", "--epochs", "1", "--out", directory / "run",
                     "--coordinator", coordinator_->admin_join_string()});
-  EXPECT_TRUE(worker.WaitForError("choose another folder by --cache", absl::Minutes(2))) << worker.err() << training.err();
+  EXPECT_TRUE(worker.WaitForError("choose another folder by --cache", absl::Minutes(2)))
+      << worker.err() << training.err();
   training.Signal(SIGINT);
   training.Wait();
   worker.Signal(SIGTERM);
@@ -176,10 +177,11 @@ TEST_F(PlaceTest, AGpuPluginThatDoesNotLoadCostsTheGpuOnlyAndIsSaid) {
   for (const std::string& plugin : {std::string("this is no library"), std::string()}) {
     const TemporaryDirectory folder;
     const std::string program = WithPlugin(folder, plugin);
+    const std::string expected = std::filesystem::canonical(folder.path()) / "libpotluck_cuda.so";
     ExpectOneSentence(RunPotluck(Join({"--device", "cuda"}), {.program = program}), kExitFailed,
-                      {"device is \"cuda\", but no GPU can be used", folder / "libpotluck_cuda.so"});
+                      {"device is \"cuda\", but no GPU can be used", expected});
     Program worker(Join({"--device", "auto"}), {.program = program});
-    EXPECT_TRUE(worker.WaitForError(folder / "libpotluck_cuda.so")) << worker.err();
+    EXPECT_TRUE(worker.WaitForError(expected)) << worker.err();
     EXPECT_TRUE(worker.WaitForError("the CPU is used instead")) << worker.err();
     EXPECT_TRUE(worker.WaitForError("joined the table")) << worker.err();
     worker.Signal(SIGTERM);

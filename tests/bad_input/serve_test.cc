@@ -115,6 +115,22 @@ TEST(ServeTest, AnAddressThatCannotBeListenedOnIsNamed) {
       {"--public", "'here'", "port"});
 }
 
+TEST(ServeTest, PublicAddressesThatCannotBeAreNamed) {
+  const TemporaryDirectory directory;
+  const auto serve = [&](const Words& more) {
+    Words words = Serve(directory / "state");
+    words.insert(words.end(), more.begin(), more.end());
+    return RunPotluck(words);
+  };
+  ExpectOneSentence(serve({"--public", "good.example:1,[::1:2"}), kExitUsage, {"--public", "[::1"});
+  ExpectOneSentence(serve({"--public", "good.example:1,"}), kExitUsage, {"--public", "without a port"});
+  std::string many = "a.example:1";
+  for (int i = 0; i < 16; ++i) many += ",a.example:1";
+  ExpectOneSentence(serve({"--public", many}), kExitUsage, {"--public has 17 addresses", "1 to 16"});
+  ExpectOneSentence(serve({"--trust-proxy-ca"}), kExitUsage, {"--trust-proxy-ca", "without --public"});
+  EXPECT_NE(access((directory / "state").c_str(), F_OK), 0);
+}
+
 TEST(ServeTest, AJoinStringThatNamesNoMachineIsWarnedOf) {
   const TemporaryDirectory directory;
   const std::string warning = "warning: the join strings name no address";

@@ -63,7 +63,9 @@ TEST_F(TrainInputTest, FlagsThatAreNotAllowedAreNamed) {
       {{"--target-accuracy", "99"}, {"--target-accuracy is \"99\"", "from 0 to 1"}},
       {{"--time-limit", "10"}, {"--time-limit is \"10\"", "s, min, h or d"}},
       {{"--verify", "0.5", "--local-workers", "1"}, {"--verify is 0.5", "--local-workers is 1"}},
-      {{"--resume", "1"}, {"--data", "--resume"}}};
+      {{"--resume", "1"}, {"--data", "--resume"}},
+      {{"--resume", "-1"}, {"--resume is \"-1\"", "a job's number"}},
+      {{"--plan", "--mirror", directory_ / "mirror"}, {"--plan", "--mirror"}}};
   for (const auto& [flags, parts] : cases) {
     Words arguments = {"mnist-cnn", "--data", set_};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
@@ -112,6 +114,64 @@ TEST_F(TrainInputTest, AModelToBeginWithMustFit) {
   ExpectOneJsonObject(tuned);
   // A finished run is not lost by accident.
   ExpectOneSentence(Train({small, "--data", set_, "--epochs", "1"}), kExitUsage, {"finished run", "--overwrite"});
+}
+
+TEST_F(TrainInputTest, AMirrorThatCannotBeWrittenIsNamedBeforeAnythingBegins) {
+  WriteWholeFile(directory_ / "file", "not a folder");
+  for (const std::string& mirror : {directory_ / "file", directory_ / "file/below", std::string("/proc/potluck")}) {
+    ExpectOneSentence(Train({"--data", set_, "--mirror", mirror}), kExitUsage,
+                      {"--mirror is \"" + mirror + "\"", "mounted"});
+    EXPECT_FALSE(std::filesystem::exists(out_));
+  }
+}
+
+TEST_F(TrainInputTest, WhatIsNoMirrorCannotBeGoneOnFrom) {
+  ExpectOneSentence(Train({"--resume", directory_ / "nowhere"}), kExitUsage, {"--resume", "without --data"});
+  WriteWholeFile(directory_ / "file", "not a folder");
+  std::filesystem::create_directory(directory_ / "empty");
+  for (const char* name : {"nowhere", "file", "empty"}) {
+    ExpectOneSentence(Train({"--resume", directory_ / name, "--data", set_}), kExitUsage,
+                      {"--resume is \"" + directory_ / name + "\"", "holds no state"});
+    EXPECT_FALSE(std::filesystem::exists(out_));
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "nowhere"));
+}
+
+TEST_F(TrainInputTest, AMirrorOfAnotherRunIsLeftAlone) {
+  const std::string mirror = directory_ / "mirror", small = directory_ / "small.txt", wide = directory_ / "wide.txt";
+  const std::string input = "input { channels: 1 height: 28 width: 28 }\n";
+  WriteWholeFile(small, "name: \"small\"\n" + input + kEnd);
+  WriteWholeFile(wide, "name: \"wide\"\n" + input + "layers { flatten {} } layers { dense { units: 20 } } " +
+                           "layers { dense { units: 10 } }");
+  const Words common = {"--data", set_, "--epochs", "1", "--local-workers", "1", "--threads", "1"};
+  const auto with = [&common](Words words, const Words& more) {
+    words.insert(words.end(), common.begin(), common.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const Ended first = Train(with({small}, {"--mirror", mirror}));
+  ASSERT_EQ(first.code, kExitOk) << first.err;
+  const auto before = ReadDirectory(mirror);
+  std::filesystem::remove_all(out_);
+  // Another run, of the same network or another.
+  for (const std::string& model : {small, wide}) {
+    ExpectOneSentence(Train(with({model}, {"--mirror", mirror})), kExitUsage,
+                      {"--mirror is " + mirror, "holds the states of a run", "--resume", "--overwrite"});
+  }
+  // Other data.
+  const std::string other = directory_ / "other";
+  ASSERT_EQ(RunPotluck({"data", "synth", other, "--samples", "64", "--test", "32", "--seed", "9"}).code, kExitOk);
+  ExpectOneSentence(Train({"--resume", mirror, "--data", other}), kExitUsage,
+                    {"--data is " + other, "another one", mirror});
+  ExpectOneSentence(Train({"--resume", mirror, "--data", set_, "--lr", "1"}), kExitUsage, {"--lr", "--resume"});
+  // One that goes on, with the mirror of another network for its own.
+  const std::string second = directory_ / "second mirror";
+  ASSERT_EQ(Train(with({wide}, {"--mirror", second})).code, kExitOk);
+  std::filesystem::remove_all(out_);
+  ExpectOneSentence(Train({"--resume", second, "--data", set_, "--mirror", mirror, "--epochs", "2"}), kExitUsage,
+                    {"--mirror is " + mirror, "another training", "\"small\""});
+  EXPECT_EQ(ReadDirectory(mirror), before);
+  EXPECT_FALSE(std::filesystem::exists(out_));
 }
 
 }  // namespace

@@ -57,5 +57,22 @@ TEST(SingleWorkerTest, WorkersWithoutTheFlagAreLeftAlone) {
   EXPECT_FALSE(other.has_ended());
 }
 
+// As when the kernel that started it is gone: nobody reads what it says.
+TEST(SingleWorkerTest, AWorkerWhoseReaderIsGoneHandsInBeforeItLeaves) {
+  Table table;
+  ASSERT_TRUE(table.Serve(/*lease_seconds=*/600));
+  Process& worker = table.RunProgram(
+      "/bin/bash", {"-c",
+                    "exec \"$0\" join \"$1\" --name unread --device cpu --threads 1 --dispatch scalar --slice-seconds 0.1 "
+                    "2> >(head -c 1 > /dev/null)",
+                    POTLUCK_BINARY, table.directory() + "/state/worker.join"});
+  Process& client = table.Count(15, 1);
+  ASSERT_TRUE(table.WaitForProgress(1, 0.1));
+  EXPECT_TRUE(worker.Signal(SIGTERM));
+  EXPECT_EQ(worker.WaitForExit(kPatience), Exit{});
+  table.Join("another");
+  table.ExpectExact(client, 15, 1);
+}
+
 }  // namespace
 }  // namespace potluck::end_to_end

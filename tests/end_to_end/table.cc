@@ -58,7 +58,9 @@ Table::~Table() {
   if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
 }
 
-Process& Table::Run(const std::vector<std::string>& arguments) { return Start(POTLUCK_BINARY, arguments); }
+Process& Table::Run(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment) {
+  return Start(POTLUCK_BINARY, arguments, environment);
+}
 
 Process& Table::Start(const std::string& program, const std::vector<std::string>& arguments,
                       const std::map<std::string, std::string>& environment) {
@@ -85,8 +87,9 @@ bool Table::Serve(int lease_seconds, int public_port) {
   return is_up;
 }
 
-Process& Table::Join(const std::string& name, double slice_seconds, const std::string& dispatch) {
-  return Run(JoinArguments(name, slice_seconds, dispatch));
+Process& Table::Join(const std::string& name, double slice_seconds, const std::string& dispatch,
+                     const std::map<std::string, std::string>& environment) {
+  return Run(JoinArguments(name, slice_seconds, dispatch), environment);
 }
 
 Process& Table::JoinLiar(const std::string& name, const std::string& lies, double slice_seconds,

@@ -37,10 +37,11 @@ class Table {
   const std::string& directory() const { return directory_; }
   // ---- Processes; each call adds one. References stay valid.
   // Any command, with HOME and the cache in the table's directory.
-  Process& Run(const std::vector<std::string>& arguments);
+  Process& Run(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment = {});
   // The same of another program.
-  Process& RunProgram(const std::string& program, const std::vector<std::string>& arguments) {
-    return Start(program, arguments);
+  Process& RunProgram(const std::string& program, const std::vector<std::string>& arguments,
+                      const std::map<std::string, std::string>& environment = {}) {
+    return Start(program, arguments, environment);
   }
   // The coordinator, always on port() and with the same state; a second call restarts it. `public_port` is that of a
   // forwarder that stands before it.
@@ -48,7 +49,8 @@ class Table {
   // For coordinators that are started from now on.
   void SetServeFlags(std::vector<std::string> flags) { serve_flags_ = std::move(flags); }
   Process& coordinator() { return *coordinator_; }
-  Process& Join(const std::string& name, double slice_seconds = 0.1, const std::string& dispatch = "scalar");
+  Process& Join(const std::string& name, double slice_seconds = 0.1, const std::string& dispatch = "scalar",
+                const std::map<std::string, std::string>& environment = {});
   // A worker of that name whose results are wrong when `lies` says so (liar.cc).
   Process& JoinLiar(const std::string& name, const std::string& lies, double slice_seconds,
                     const std::string& dispatch = "scalar");

@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -29,7 +30,9 @@ class Kernel:
     """A kernel by hand: what nbclient does not offer, to interrupt and to kill."""
 
     def __init__(self, home, join):
-        self.manager = jupyter_client.KernelManager(kernel_name="python3")
+        # An absolute path: the kernel runs in another folder. Nobody else can listen or speak.
+        sockets = tempfile.mkdtemp(prefix="kernel-", dir=home)
+        self.manager = jupyter_client.KernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/ipc")
         self.variables = kernel_environment(home, join)
         self.manager.start_kernel(env=self.variables, cwd=str(home))
         self.client = self.manager.client()

@@ -184,7 +184,16 @@ void Simulation::CheckTrained(const StoredJob& stored, const JobPlan& plan) {
   ++outcome_.wrong_totals;
 }
 
+// Whoever joins anew has left before, and a coordinator closes what its predecessor could not.
+void Simulation::CheckSessions() {
+  std::set<WorkerId> there;
+  for (const SessionOpened& session : facts_.Contents().open_sessions) {
+    if (!there.insert(session.worker).second) Fail(absl::StrCat(session.name, " is at the table twice"));
+  }
+}
+
 void Simulation::CheckResults() {
+  CheckSessions();
   for (const StoredJob& stored : facts_.Contents().jobs) {
     const JobPlan* plan = nullptr;
     for (const JobPlan& job : jobs_) plan = job.id == stored.submitted.job ? &job : plan;

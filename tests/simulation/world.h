@@ -177,6 +177,7 @@ class Simulation {
 
   void CheckVerifications(RoundKey key, const JobSubmitted& job);
   void CheckTrained(const StoredJob& stored, const JobPlan& plan);
+  void CheckSessions();
   void CheckResults();
 
   std::string DescribeRounds() const;

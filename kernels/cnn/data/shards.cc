@@ -16,6 +16,19 @@ namespace {
 constexpr uint64_t kShardBytes = 1 << 20;
 constexpr uint64_t kLabelBytes = 2;
 
+// 0 or an errno.
+int ReadWhole(int fd, size_t size, std::string& out) {
+  out.resize(size);
+  for (size_t done = 0; done < size;) {
+    const ssize_t got = pread(fd, out.data() + done, size - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) return EIO;
+    done += static_cast<size_t>(got);
+  }
+  return 0;
+}
+
 uint16_t ReadLabel(const uint8_t* label) { return static_cast<uint16_t>(label[0] | label[1] << 8); }
 
 }  // namespace
@@ -132,7 +145,7 @@ Status ShardReader::Open(uint64_t shard, const std::string& path) {
     bytes->mapped_size = static_cast<size_t>(info.st_size);
     void* mapped = mmap(nullptr, bytes->mapped_size, PROT_READ, MAP_SHARED, fd, 0);
     if (mapped == MAP_FAILED) {
-      error = errno;
+      error = ReadWhole(fd, bytes->mapped_size, bytes->owned);  // Not every file system can map.
     } else {
       bytes->mapped = mapped;
     }

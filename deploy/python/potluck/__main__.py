@@ -1,0 +1,5 @@
+"""`python -m potluck` is the console script."""
+
+from ._main import main
+
+main()
