@@ -221,7 +221,10 @@ void MirrorFolder::Remove(uint64_t number) const {
 void MirrorFolder::KeepOnly(size_t count, const cnn::Spec& spec) const {
   size_t kept = 0;
   for (const MirroredState& state : States()) {
-    if (IsSameTraining(state.spec, spec) && kept++ < count) continue;
+    // One that was cut short is no state to go on from, and must not push out one that is.
+    std::error_code error;
+    const bool is_whole = fs::file_size(Path(NameOf(state.number, ".bin")), error) == state.size && !error;
+    if (is_whole && IsSameTraining(state.spec, spec) && kept++ < count) continue;
     Remove(state.number);
   }
 }

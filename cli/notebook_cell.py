@@ -1,4 +1,4 @@
-# Lends this machine's GPU or CPU to the Potluck coordinator @COORDINATOR@, until you interrupt the cell.
+# Lends this machine to the Potluck coordinator @COORDINATOR@, until you interrupt the cell.
 # It downloads THAT COORDINATOR'S PROGRAM and runs it here: go on only if you trust who runs it. One worker an account.
 # @RULE@
 RULES_CONFIRMED = False  # @SOURCE@
@@ -7,10 +7,10 @@ JOIN, FLAGS = "", ["@FLAGS@"]  #: any
 import base64, contextlib, getpass, hashlib, http.client, importlib, json, os, ssl
 def stop(sentence, kind=RuntimeError): raise kind(sentence.strip())
 def digest(data): return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-def span(der, at):  # where the content of a certificate's element begins and ends, its length being told  #: pinned
-    size, begin = der[at + 1], at + 2 + max(0, der[at + 1] - 128)  #: pinned
+def span(der, at):  # where the content of a certificate's number, sequence or version begins and ends  #: pinned
+    size, begin = der[at + 1] if der[at] in (2, 48, 160) else stop("a forged key"), at + 2 + max(0, der[at + 1] - 128)  #: pinned
     return begin, begin + (size if size < 128 else int.from_bytes(der[at + 2 : begin], "big") or stop("a forged key"))  #: pinned
-def get(path, **add):  # asks the first address that shows the coordinator's key; nothing is sent before it is checked
+def get(path, **more):  # asks the first address that shows the coordinator's key; nothing is sent before it is checked
     for address in join[10:].partition("#")[0].split(","):
         try:
             web = http.client.HTTPSConnection(address, timeout=30, context=tls)
@@ -20,7 +20,7 @@ def get(path, **add):  # asks the first address that shows the coordinator's key
             for _ in range(5 + (der[at] == 0xA0)): at = span(der, at)[1]  # serial to subject; then the key  #: pinned
             digest(der[at : span(der, at)[1]]) == PIN or stop("another key: a portal's, or the cell is old", OSError)  #: keyed
             digest(der[at : span(der, at)[1]]) == join.partition("#")[2].split(".")[1] or stop("another key", OSError)  #: any
-            web.request("GET", path, headers={"Authorization": "Bearer " + join.partition("#")[2].split(".")[2], **add})
+            web.request("GET", path, headers={"Authorization": "Bearer " + join.split("#")[1].split(".")[2], **more})
             answer = web.getresponse()
             answer.getheader("Potluck") or stop(f"HTTP {answer.status}, but from no coordinator", OSError)
             return answer if answer.status < 300 else stop(answer.read().decode())
@@ -39,6 +39,6 @@ try:
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # the key says who it is  #: pinned
     program = get("/bundle/cell.py").read()
-    digest(program) == "@CELL@" or stop("the coordinator is of another version: make the cell anew")  #: unpinned
+    digest(program) == "@CELL@" or stop("this cell is out of date: make it anew")  #: unpinned
     exec(program, dict(globals()))
 except Exception as error: print("potluck:", error if "join" in dir() else f"set the secret POTLUCK_JOIN ({error!r})")

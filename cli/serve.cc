@@ -128,14 +128,14 @@ std::vector<std::string> BundleDirectories() {
   return directories;
 }
 
-// Null: there is none, which the log says once. An error if `named` (--bundle) has none.
-absl::StatusOr<std::shared_ptr<const Bundle>> OpenBundle(const std::string& named, Log& log) {
+// Null: there is none, and `lacks` says why. An error if `named` (--bundle) has none.
+absl::StatusOr<std::shared_ptr<const Bundle>> OpenBundle(const std::string& named, std::string& lacks) {
   absl::StatusOr<Bundle> bundle =
       named.empty() ? FindBundle(BundleDirectories(), kVersion) : LoadBundle(named, kVersion);
   if (bundle.ok()) return std::make_shared<const Bundle>(*std::move(bundle));
   if (!named.empty()) return bundle.status();
-  log.Info(absl::StrCat("there is no worker bundle for notebooks (", std::string(bundle.status().message()),
-                        "): deploy/package.sh makes one, --bundle DIR names its folder"));
+  lacks = absl::StrCat("there is no worker bundle for notebooks (", std::string(bundle.status().message()),
+                       "): deploy/package.sh makes one, --bundle DIR names its folder");
   return nullptr;
 }
 
@@ -155,7 +155,8 @@ int RunServe(const Args& args) {
   BlockSignals();
   const std::shared_ptr<Log> log = Log::Create(flags.log);
   options.log = [log](const std::string& sentence) { log->Info(sentence); };
-  absl::StatusOr<std::shared_ptr<const Bundle>> bundle = OpenBundle(flags.bundle, *log);
+  std::string lacks_bundle;
+  absl::StatusOr<std::shared_ptr<const Bundle>> bundle = OpenBundle(flags.bundle, lacks_bundle);
   if (!bundle.ok()) return FailUsage(bundle.status());
   options.bundle = *std::move(bundle);
 
@@ -165,6 +166,7 @@ int RunServe(const Args& args) {
   FlushOutput().IgnoreError();  // main() tells.
   log->Info(absl::StrCat("listening on port ", (*coordinator)->port(), "; join strings: ", flags.state,
                          "/worker.join for workers, ", flags.state, "/admin.join for commands"));
+  if (!lacks_bundle.empty()) log->Info(lacks_bundle);
   const absl::StatusOr<JoinString> join = ParseJoinString((*coordinator)->worker_join_string());
   if (join.ok() && std::any_of(join->addresses.begin(), join->addresses.end(), NamesNoMachine)) {
     log->Warning(

@@ -72,8 +72,11 @@ void TrainMirror::WriteAll() {
       next_.reset();
     }
     const absl::StatusOr<std::string> bytes = options_.fetch(status.job(), status.saved_state());
-    // A newer one has taken its place, or the coordinator is away: the next one comes.
-    if (!bytes.ok()) continue;
+    if (!bytes.ok()) {  // A newer one has taken its place, or the coordinator is away: it will be offered again.
+      MutexLock lock(&mutex_);
+      if (!next_) offered_.clear();
+      continue;
+    }
     absl::StatusOr<MirroredState> about = About(status, bytes->size());
     Tell(about.ok() ? folder_.Add(*about, *bytes) : about.status());
     mirrored_ = status.saved_state();

@@ -39,7 +39,14 @@ def download(get, about, file):
     done, size, digest = 0, about["size"], hashlib.sha256()
     say(f"downloading {about['file']} ({size / 1e6:.1f} MB) from the coordinator")
     for pause in PAUSES:
-        answer = get("/bundle/" + about["sha256"], Range=f"bytes={done}-")
+        try:
+            answer = get("/bundle/" + about["sha256"], Range=f"bytes={done}-")
+        except RuntimeError as error:
+            if pause == PAUSES[-1]:
+                raise
+            say(f"{error}; going on in {pause} s")  # What is there stays: the coordinator may be back soon.
+            time.sleep(pause)
+            continue
         if answer.status != 206 and done > 0:  # Something in between passes on no parts.
             done, digest = 0, hashlib.sha256()
             file.seek(0)
@@ -108,10 +115,13 @@ def unpacked(get, join):
 
 
 def put(made, folder):
-    if os.access(folder / PROGRAM, os.X_OK):
-        return  # Another notebook of this user was quicker.
-    shutil.rmtree(folder, ignore_errors=True)  # Half of one, left by what nobody foresaw.
-    os.rename(made, folder)
+    try:
+        os.rename(made, folder)
+    except OSError:
+        if os.access(folder / PROGRAM, os.X_OK):
+            return  # Another notebook of this user was quicker.
+        os.rename(folder, made.parent / "half")  # Left by what nobody foresaw; goes with the scratch folder.
+        os.rename(made, folder)
 
 
 def fill(folder, get, about):
@@ -129,8 +139,11 @@ def fill(folder, get, about):
 
 
 def forget_old(cache):
-    """Of what no other notebook has used for long."""
+    """Of what no other notebook has used for long; and downloads whose kernel was ended."""
     with contextlib.suppress(OSError):
+        for scratch in cache.glob(".bundle-*"):
+            if time.time() - scratch.stat().st_mtime > 86400:
+                shutil.rmtree(scratch, ignore_errors=True)
         bundles = sorted(cache.glob("bundle-*"), key=lambda bundle: bundle.stat().st_mtime)
         for bundle in bundles[:-KEPT]:
             shutil.rmtree(bundle, ignore_errors=True)
@@ -169,9 +182,14 @@ def work(program, join, flags):
 def main(get, join, flags, rules_confirmed):
     if rules_confirmed:
         flags = [*flags, "--confirm-platform-rules"]
-    for pause in PAUSES:
-        code = work(unpacked(get, join), join, flags)
-        if code != OTHER_VERSION:
+    pauses, last = iter(PAUSES), None
+    while True:
+        program = unpacked(get, join)
+        if program != last:  # A coordinator may be brought up to date any number of times.
+            pauses, last = iter(PAUSES), program
+        code = work(program, join, flags)
+        pause = next(pauses, None)
+        if code != OTHER_VERSION or pause is None:
             break
         say(f"the coordinator has another version by now: its program is looked for again in {pause} s")
         time.sleep(pause)

@@ -93,6 +93,30 @@ if [[ -f "$folder/potluck/bin/libpotluck_onednn.so" ]]; then
     [[ -f "$folder/potluck/bin/$name" ]] || breach "$name is not in the wheel, and libpotluck_onednn.so needs it"
   done
 fi
+# The machine code in the GPU plug-in: one ELF file an architecture, whose flags name it (from sm_100 on, in another byte).
+architectures() {
+  python3 - "$1" <<'END'
+import struct, sys
+data = open(sys.argv[1], "rb").read()
+at, found = data.find(b"\x7fELF", 1), []
+while at >= 0:
+    if struct.unpack_from("<H", data, at + 18)[0] == 190:  # EM_CUDA
+        flags = struct.unpack_from("<I", data, at + 48)[0]
+        found.append(flags & 255 if data[at + 8] < 8 else flags >> 8 & 255)
+    at = data.find(b"\x7fELF", at + 4)
+print(*sorted(found))
+END
+}
+plugin="$folder/potluck/bin/libpotluck_cuda.so"
+wanted=$(sed -n 's/^set(POTLUCK_CUDA_ARCHS \(.*\))$/\1/p' kernels/cuda/PotluckCubins.cmake)
+if [[ -f "$plugin" ]]; then
+  found=$(architectures "$plugin")
+  [[ -n "$wanted" && "$found" == "$wanted" ]] || breach "libpotluck_cuda.so has code for '$found'; it should be for '$wanted'"
+elif [[ -z "${POTLUCK_NO_CUDA:-}" ]]; then
+  breach "libpotluck_cuda.so is not in the wheel (POTLUCK_NO_CUDA=1 if that is meant)"
+fi
+[[ -f "$folder/potluck/bin/libpotluck_onednn.so" || -n "${POTLUCK_NO_ONEDNN:-}" ]] ||
+  breach "libpotluck_onednn.so is not in the wheel (POTLUCK_NO_ONEDNN=1 if that is meant)"
 bytes=$(stat -c %s "$wheel")
 ((bytes < most_bytes)) || breach "the wheel has $bytes bytes; allowed are less than $most_bytes"
 

@@ -11,12 +11,16 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "worker/process_id.h"
 
 namespace potluck {
 namespace {
 
 constexpr size_t kMostBytes = 4096;
+constexpr absl::Duration kLookLimit = absl::Milliseconds(200);
+constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 constexpr mode_t kForEverybody = 0666;
 
 std::string FileName(std::string gpu) {
@@ -69,7 +73,14 @@ void AddNote(const std::string& sentence, std::string& note) {
 absl::StatusOr<GpuLock> GpuLock::Take(const std::string& gpu, const std::string& folder) {
   const int file = OpenLockFile(absl::StrCat(folder, "/", FileName(gpu)));
   if (file < 0) return GpuLock(-1);
-  if (flock(file, LOCK_EX | LOCK_NB) == 0) {
+  // Whoever only looks whether a GPU is free (doctor, a command's own workers) has it for a moment.
+  const absl::Time give_up = AwakeNow() + kLookLimit;
+  int locked = flock(file, LOCK_EX | LOCK_NB);
+  while (locked != 0 && errno == EWOULDBLOCK && AwakeNow() < give_up) {
+    absl::SleepFor(kLookInterval);
+    locked = flock(file, LOCK_EX | LOCK_NB);
+  }
+  if (locked == 0) {
     WriteHolder(file);
     return GpuLock(file);
   }

@@ -37,7 +37,6 @@ std::vector<Platform> MakePlatforms() {
        .folders = {"/var/colab"},
        .gpu_session = absl::Hours(12),
        .cpu_session = absl::Hours(12),
-       .idle_limit = absl::Minutes(90),
        .limits =
            "A session ends after about 12 h (24 h with Pro+), or after about 90 min without anyone at the page; a "
            "GPU may be refused.",
@@ -77,7 +76,6 @@ std::vector<Platform> MakePlatforms() {
        .variables = {"BINDER_LAUNCH_HOST", "BINDER_REPO_URL"},
        .gpu_session = absl::Hours(6),
        .cpu_session = absl::Hours(6),
-       .idle_limit = absl::Minutes(10),
        .limits = "A session ends after 6 h, or after 10 min without anyone at the page.",
        .restricts = true,
        .rule =

@@ -24,7 +24,6 @@ struct Platform {
   // The most that a session is known to get, with a GPU and without one; InfiniteDuration: no limit is known.
   absl::Duration gpu_session = absl::InfiniteDuration();
   absl::Duration cpu_session = absl::InfiniteDuration();
-  absl::Duration idle_limit = absl::InfiniteDuration();  // Without anyone at the page.
   std::string limits;                                    // One sentence about them, for people; empty: none are known.
   bool restricts = false;     // Its rule restricts workers: joining asks for --confirm-platform-rules.
   std::string rule;           // One sentence; empty: none is known.

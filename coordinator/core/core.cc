@@ -316,7 +316,12 @@ void Core::FinishExchange(Instant now, SessionId id, Outbox& outbox) {
   if (session.drain) session.report.draining = true;
   session.reply.orders = scheduler_.Exchange(now.monotonic, id, session.report);
   const bool has_news = !session.reply.orders.empty() || !session.reply.answers.empty() || session.drain;
-  if (has_news || session.no_wait) return Answer(session, outbox);
+  if (has_news || session.no_wait) {
+    Answer(session, outbox);
+    // Tick finds that it is gone, then and not whenever there is something else to do.
+    if (HasLeft(session)) later_.emplace(now.monotonic + options_.scheduler.disconnect_grace, [](Instant, Outbox&) {});
+    return;
+  }
   session.parked = true;
   session.hold_until = now.monotonic + options_.longest_hold;
   holds_.insert({session.hold_until, id});
@@ -386,7 +391,7 @@ void Core::Wake(Instant now, Outbox& outbox) {
       if (!session.reply.orders.empty()) Answer(session, outbox);
     }
   }
-  StoreBook(outbox);
+  StoreBook(now, outbox);
 }
 
 // ---- The store's answers

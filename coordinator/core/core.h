@@ -240,7 +240,7 @@ class Core {
   void OpenEntry(Instant now, Session& session);
   void CloseEntry(Instant now, Session& session, SessionEnd end);
   void LookAround(Instant now);
-  void StoreBook(Outbox& outbox);
+  void StoreBook(Instant now, Outbox& outbox);
   void Wake(Instant now, Outbox& outbox);
   void DeleteOldJobs(Instant now, Outbox& outbox);
   void DeleteJob(JobId id, std::optional<CallId> call, Outbox& outbox);

@@ -37,7 +37,7 @@ Outbox Core::Recover(Instant now, const StoreContents& contents) {
   }
   DeleteOldJobs(now, outbox);
   book_.Recover(now, contents);
-  StoreBook(outbox);
+  StoreBook(now, outbox);
   return outbox;
 }
 

@@ -39,19 +39,19 @@ void Core::LookAround(Instant now) {
   }
 }
 
-void Core::StoreBook(Outbox& outbox) {
-  std::vector<Fact> facts = book_.Take();
+void Core::StoreBook(Instant now, Outbox& outbox) {
+  std::vector<Fact> facts = book_.Take(now);
   if (facts.empty()) return;
   Append append;
-  append.then = [this](Instant, Outbox& later, const std::vector<Verdict>&) {
+  append.then = [this](Instant then, Outbox& later, const std::vector<Verdict>&) {
     book_.Stored();
-    StoreBook(later);
+    StoreBook(then, later);
   };
-  append.otherwise = [this](Instant now, Outbox&) {
+  append.otherwise = [this](Instant failed, Outbox&) {
     book_.NotStored();
-    later_.emplace(now.monotonic + kRetryStore, [this](Instant, Outbox& later) {
+    later_.emplace(failed.monotonic + kRetryStore, [this](Instant then, Outbox& later) {
       book_.TryAgain();
-      StoreBook(later);
+      StoreBook(then, later);
     });
   };
   Send(outbox, std::move(facts), std::move(append));

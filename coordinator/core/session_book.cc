@@ -72,8 +72,14 @@ bool SessionBook::Beat(Instant now) {
   return was_away;
 }
 
-std::vector<Fact> SessionBook::Take() {
+std::vector<Fact> SessionBook::Take(Instant now) {
   if (is_held_back_ || !on_the_way_.empty() || waiting_.empty()) return {};
+  // Whoever tells of a join runs. After a sleep the next beat is to find out first.
+  const bool is_awake = next_beat_ != absl::InfiniteFuture() && now.monotonic - last_beat_.monotonic < kAway;
+  if (is_awake && now.wall > ran_.until) {
+    ran_.until = now.wall;
+    Add(ran_);
+  }
   on_the_way_ = std::exchange(waiting_, {});
   return on_the_way_;
 }

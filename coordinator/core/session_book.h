@@ -34,9 +34,9 @@ class SessionBook {
   bool Beat(Instant now);
   absl::Time next_beat() const { return next_beat_; }  // Monotonic; InfiniteFuture before Recover.
 
-  // What the store is to be told now; nothing while it has yet to answer. Then call Stored; or NotStored, and, when the
-  // same is to be told again, TryAgain.
-  std::vector<Fact> Take();
+  // What the store is to be told now, and that the coordinator runs; nothing while it has yet to answer. Then call
+  // Stored; or NotStored, and, when the same is to be told again, TryAgain.
+  std::vector<Fact> Take(Instant now);
   void Stored() { on_the_way_.clear(); }
   void NotStored();
   void TryAgain() { is_held_back_ = false; }

@@ -234,7 +234,7 @@ TEST_F(DoctorGpuTest, APluginOfAnotherVersionInTheCacheIsTold) {
   fs::last_write_time(folder + "/libpotluck_cuda.so", fs::file_time_type::clock::now());
   const nlohmann::json row = RowOf(Examine({}, kExitOk, WithGpu("7.5", {{"XDG_CACHE_HOME", cache.path()}})), "plugin");
   EXPECT_EQ(row["status"], "warn");
-  EXPECT_TRUE(absl::StrContains(row["message"].get<std::string>(), "interface version 1001")) << row.dump();
+  EXPECT_TRUE(absl::StrContains(row["message"].get<std::string>(), "interface version 1002")) << row.dump();
 }
 
 // The program in a folder of its own, beside the kernels' sources: what it builds goes there.

@@ -66,7 +66,7 @@ class Written(harness.TestCase):
         self.assertIn("Usage: potluck join", output)
 
     def test_the_public_key_is_found_by_structure_alone(self):
-        """A certificate whose lengths are not definite could show one key to TLS and another to a careless reader."""
+        """A certificate of odd lengths or tags could show one key to TLS and another to a careless reader."""
         cell = self.coordinator.cell()
         functions = cell[cell.index("def stop") : cell.index("def get")]
         names = {}
@@ -91,6 +91,16 @@ class Written(harness.TestCase):
         forged = other[begin:end] + key(der)
         wrapped = b"\x30\x82" + len(forged).to_bytes(2, "big") + forged
         self.assertEqual(key(b"\x30\x82" + len(wrapped).to_bytes(2, "big") + wrapped), key(other))
+        # A number whose tag is written in two bytes is one to OpenSSL: what a reader of one byte takes for its length leads
+        # into it, to whatever its author put there.
+        version_end = names["span"](other, begin)[1]
+        rest = other[names["span"](other, version_end)[1] : end]
+        number = b"\x01\x05" + b"\x30\x00" * 3 + key(der)
+        number += b"\x01" * (258 - len(number))
+        forged = other[begin:version_end] + b"\x1f\x02\x82\x01\x02" + number + rest
+        wrapped = b"\x30\x82" + len(forged).to_bytes(2, "big") + forged
+        with self.assertRaises(RuntimeError):
+            key(b"\x30\x82" + len(wrapped).to_bytes(2, "big") + wrapped)
         for place in (0, tbs):
             indefinite = other[:place] + b"\x30\x80" + other[names["span"](other, place)[0] :]
             with self.assertRaises(RuntimeError):
@@ -312,7 +322,7 @@ class Downloads(harness.TestCase):
         output, _ = self.unpinned(wheel, Bundles(other))
         self.assert_one_sentence(output, "is not the one that the join string names")
         output, _ = self.unpinned(wheel, Bundles(wheel, program=CELL_PROGRAM.read_bytes() + b"\nprint('swapped')\n"))
-        self.assert_one_sentence(output, "the coordinator is of another version: make the cell anew")
+        self.assert_one_sentence(output, "this cell is out of date: make it anew")
 
     def test_without_a_key_a_portal_is_no_coordinator(self):
         wheel = self.script_wheel("portal", "echo worked\n")

@@ -76,6 +76,7 @@ def bundle_folder(scratch):
     made = sorted((REPOSITORY / "dist").glob("potluck-*.whl"))
     if len(made) == 1 and made[0].stat().st_mtime >= PROGRAM.stat().st_mtime:
         return made[0].parent
+    print("the bundle is one of the ordinary program: dist/ has none of this build", file=sys.stderr)
     return make_wheel(pathlib.Path(scratch) / "bundle").parent
 
 

@@ -13,3 +13,9 @@ cp "$repository/tests/packaging/installed_test.py" "$scratch/"
 cd "$scratch"
 env -u PYTHONPATH -u POTLUCK_BINARY PATH="$scratch/venv/bin:$PATH" XDG_CACHE_HOME="$scratch/cache" HOME="$scratch" \
   POTLUCK_WHEEL="$wheel" "$scratch/venv/bin/python" "$scratch/installed_test.py"
+
+# The GPU plug-in from the wheel's own sources, where there is a compiler for it.
+if [[ -d "$repository/build/python/nvidia/cuda_nvrtc" ]]; then
+  env -u PYTHONPATH PATH="$scratch/venv/bin:$PATH" XDG_CACHE_HOME="$scratch/cache" HOME="$scratch" CUDA_HOME=/nowhere \
+    POTLUCK_NVRTC_ROOT="$repository/build/python" potluck doctor --build-plugin --architectures 75 --compiler nvrtc
+fi

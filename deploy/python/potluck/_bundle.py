@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from typing import Iterable, List, Optional, Tuple
@@ -39,7 +40,7 @@ def folder() -> Optional[str]:
 def write_wheel(target: Path, root: Path, names: Iterable[str], dist_info: str) -> None:
     """Writes the wheel of the files `names` below `root` and of a RECORD of them. The folder `dist_info` comes last.
     `target` appears when it is whole."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     record = f"{dist_info}/RECORD"
     rows: List[str] = []
     try:

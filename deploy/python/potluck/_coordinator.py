@@ -28,8 +28,9 @@ class Coordinator:
     ):
         self._command = command
         self._scratch = scratch
-        self._lock = threading.Lock()
-        self._stopping = False
+        self._lock = threading.RLock()
+        self._stopping = False  # Nobody reads what it writes any more.
+        self._stopped = False
         self.state = state
         #: A secret: all that a worker needs to join.
         self.join_string = join_string
@@ -59,14 +60,15 @@ class Coordinator:
     def stop(self) -> None:
         """Stops it, if it runs. Its jobs stay in the state folder, unless that is a temporary one."""
         with self._lock:
-            if self._stopping:
+            if self._stopped:
                 return
             self._stopping = True
-        self._reader.join()
-        stop(self._command)
-        if self._scratch is not None:
-            self._scratch.cleanup()
-        _running.discard(self)
+            self._reader.join()
+            stop(self._command)  # Interrupted here, another call goes on.
+            self._stopped = True
+            if self._scratch is not None:
+                self._scratch.cleanup()
+            _running.discard(self)
 
     def __enter__(self) -> Coordinator:
         return self
